@@ -1,0 +1,169 @@
+"""One AWS account in one process.
+
+`Cloud.client(service, principal)` hands out real boto3 clients: botocore checks the parameters against AWS's own
+service models, then the call comes here, where it is authorised against the caller's IAM policies, recorded, and
+answered: by a strict service model of our own where one is registered, by moto otherwise. Nothing leaves the process.
+
+One cloud is open at a time (moto's stores are global to the process): use it as a context manager or `close()` it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace, TracebackType
+from typing import Any, Protocol
+
+import boto3
+from botocore.config import Config
+from moto import mock_aws
+
+from .clock import Clock
+from .errors import AwsError, NotModelledError
+from .iam import Authorizer
+
+ACCOUNT_ID = "123456789012"  # moto's default account; AWS's own example number
+OPERATOR = "operator"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One API call of a role, as CloudTrail would show it."""
+
+    at: float
+    principal: str
+    service: str
+    operation: str
+    params: Mapping[str, Any] = field(repr=False)
+    error: str | None = None  # the AWS error code, None when it succeeded
+
+
+class ServiceModel(Protocol):
+    """A service of our own: `call` answers in the shape of the boto3 response or raises `AwsError`.
+
+    An operation that the model does not know raises `NotModelledError`, unless the model says (by `handles`) that moto
+    may answer it.
+    """
+
+    def handles(self, operation: str) -> bool: ...
+
+    def call(self, operation: str, params: dict[str, Any], principal: str) -> dict[str, Any]: ...
+
+
+class Cloud:
+    """The account, its region, its clock, its random numbers and its services.
+
+    Args: `start` unix seconds of virtual time; `seed` makes every run with the same inputs the same.
+    `faults`, if given, sees every call of a role before it is answered and may raise `AwsError` (throttling, outages).
+    """
+
+    def __init__(self, start: float, region: str = "us-east-1", seed: int = 0) -> None:
+        self.clock = Clock(start)
+        self.random = random.Random(seed)  # noqa: S311 - reproducible simulation, no secret
+        self.account_id = ACCOUNT_ID
+        self.region = region
+        self.authorizer = Authorizer(self.account_id, region)
+        self.calls: list[Call] = []
+        self.faults: list[Callable[[Call], None]] = []
+        self._services: dict[str, ServiceModel] = {}
+        self._clients: dict[tuple[str, str, str], Any] = {}
+        self._mock = mock_aws(config={"core": {"mock_credentials": False}, "iam": {"load_aws_managed_policies": True}})
+        self._mock.start()
+
+    def __enter__(self) -> Cloud:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._mock is not None:
+            self._mock.stop()
+            self._mock = None
+
+    # -- services ---------------------------------------------------------------------------------------------
+
+    def register(self, service: str, model: ServiceModel) -> None:
+        """Let `model` answer the calls of `service` (boto3's name: "sqs", "autoscaling", "events", ...)."""
+        self._services[service] = model
+
+    def service(self, service: str) -> Any:
+        return self._services[service]
+
+    # -- calls ------------------------------------------------------------------------------------------------
+
+    def client(self, service: str, principal: str = OPERATOR, region: str | None = None) -> Any:
+        """A boto3 client that acts as `principal`: `operator` (may do everything) or the name of a role."""
+        key = (service, principal, region or self.region)
+        if key not in self._clients:
+            self._clients[key] = self._new_client(*key)
+        return self._clients[key]
+
+    def call(self, service: str, operation: str, params: dict[str, Any], principal: str) -> dict[str, Any] | None:
+        """Authorise, record and answer one call; None means that moto is to answer it.
+
+        Raises `AwsError` as AWS would, `NotModelledError` for what the twin cannot judge or answer.
+        """
+        model = self._services.get(service)
+        try:
+            if principal != OPERATOR:
+                for fault in self.faults:
+                    fault(Call(self.clock.now(), principal, service, operation, params))
+                self.authorizer.check(principal, service, operation, params)
+            elif service == "iam":
+                self.authorizer.forget()  # the operator may be about to change a policy
+            answer = model.call(operation, params, principal) if model and model.handles(operation) else None
+        except AwsError as error:
+            self._record(principal, service, operation, params, error.code)
+            raise
+        self._record(principal, service, operation, params, None)
+        return answer
+
+    def calls_of(self, principal: str) -> Iterable[Call]:
+        return (call for call in self.calls if call.principal == principal)
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    def _record(self, principal: str, service: str, operation: str, params: dict[str, Any], error: str | None) -> None:
+        if principal != OPERATOR:
+            self.calls.append(Call(self.clock.now(), principal, service, operation, params, error))
+
+    def _new_client(self, service: str, principal: str, region: str) -> Any:
+        client = boto3.Session(
+            aws_access_key_id=f"TWIN{principal}",
+            aws_secret_access_key="twin",  # noqa: S106 - not a secret: it only lets botocore sign
+            region_name=region,
+        ).client(service, config=Config(retries={"total_max_attempts": 1}, parameter_validation=True))
+
+        def keep_params(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+            context["twin_params"] = dict(params)
+
+        def answer(model: Any, context: dict[str, Any], **_: Any) -> tuple[Any, dict[str, Any]] | None:
+            params = context.get("twin_params", {})
+            return _as_response(lambda: self.call(service, model.name, params, principal))
+
+        client.meta.events.register_first(f"provide-client-params.{service}", keep_params)
+        client.meta.events.register_first(f"before-call.{service}", answer)
+        return client
+
+
+def _as_response(call: Callable[[], dict[str, Any] | None]) -> tuple[Any, dict[str, Any]] | None:
+    """Botocore's (http, parsed) pair for an answer or an error of ours; None lets the request go on to moto."""
+    try:
+        answer = call()
+    except AwsError as error:
+        parsed = {
+            "Error": {"Code": error.code, "Message": error.message},
+            "ResponseMetadata": {"HTTPStatusCode": error.status, "RetryAttempts": 0},
+        }
+        return SimpleNamespace(status_code=error.status, headers={}), parsed
+    if answer is None:
+        return None
+    metadata = {"HTTPStatusCode": 200, "RetryAttempts": 0, "RequestId": "twin"}
+    return SimpleNamespace(status_code=200, headers={}), {**answer, "ResponseMetadata": metadata}
+
+
+def unknown_operation(service: str, operation: str) -> NotModelledError:
+    """The refusal every service model raises for an operation it does not know."""
+    return NotModelledError(f"the twin does not model {service}:{operation}")
