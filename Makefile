@@ -32,7 +32,7 @@ coverage: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --cov --cov-branch --cov-report=term --cov-fail-under=90
 
 docs: $(VENV)/.installed ## regenerate what is generated: configuration reference, stack schema, README table, golden graphs
-	$(BIN)/python -m gpufleet docs
+	$(BIN)/python -m gpufleet docs-config
 
 lock: $(VENV)/.installed ## pin the dependencies anew (hashes, no registry addresses)
 	$(BIN)/uv pip compile -q pyproject.toml --universal --no-header --generate-hashes --no-emit-index-url --no-annotate -o requirements.txt

@@ -1,0 +1,128 @@
+"""The alarms of the stack: what each watches, when it speaks, what to do. Pure plans, and the one way to make them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from .refs import AlertsRef
+
+NAMESPACE = "GpuInference"  # of the metrics that the control functions publish
+Plan = dict[str, Any]
+
+
+def alarm(
+    parent: pulumi.Resource,
+    resource_name: str,
+    plan: Plan,
+    name: str,
+    alerts: AlertsRef | None,
+    tags: Mapping[str, str],
+) -> aws.cloudwatch.MetricAlarm:
+    """`plan` as an alarm that tells `alerts` when it starts and ends; without alerts only the console shows it."""
+    actions = [alerts.topic_arn] if alerts else None
+    return aws.cloudwatch.MetricAlarm(
+        resource_name,
+        name=name,
+        alarm_actions=actions,
+        ok_actions=actions,
+        tags=tags,
+        opts=pulumi.ResourceOptions(parent=parent),
+        **plan,
+    )
+
+
+def dead_letters(queue: pulumi.Input[str], what: str) -> Plan:
+    """Anything visible in a dead-letter queue. (NumberOfMessagesSent does not count what SQS moves there itself.)"""
+    return _plan(
+        f"There are {what}: read them, repair the cause, redrive or delete",
+        namespace="AWS/SQS",
+        metric="ApproximateNumberOfMessagesVisible",
+        dimensions={"QueueName": queue},
+        statistic="Maximum",
+        threshold=0,
+    )
+
+
+def oldest_message(queue: pulumi.Input[str], seconds: int) -> Plan:
+    """Jobs wait much longer than promised. SQS stops the metric for a queue idle for 6 hours: no data is no alarm."""
+    return _plan(
+        f"The oldest job has waited more than {seconds} s: no capacity, a stopped fleet, or jobs that keep failing",
+        namespace="AWS/SQS",
+        metric="ApproximateAgeOfOldestMessage",
+        dimensions={"QueueName": queue},
+        statistic="Maximum",
+        threshold=seconds,
+        minutes=5,
+    )
+
+
+def function_errors(function: str, errors: int) -> Plan:
+    return _plan(
+        f"{function} failed {errors} times in 5 minutes: see its log group",
+        namespace="AWS/Lambda",
+        metric="Errors",
+        dimensions={"FunctionName": function},
+        statistic="Sum",
+        threshold=errors - 1,
+        period=300,
+    )
+
+
+def meter_silent(stack: str) -> Plan:
+    """The guard has not metered for 5 minutes. Missing data is the fault itself, so it counts as breaching."""
+    plan = _plan(
+        "The spend meter is silent: nothing launches without it, and nodes drain when their allowance ends",
+        namespace=NAMESPACE,
+        metric="GuardTick",
+        dimensions={"Stack": stack},
+        statistic="Sum",
+        threshold=1,
+        minutes=5,
+    )
+    return plan | {"comparison_operator": "LessThanThreshold", "treat_missing_data": "breaching"}
+
+
+def serves_nothing(fleet: str) -> Plan:
+    """Instances are in service, jobs wait, and none was completed for 15 minutes: GPUs burn money on a hung engine.
+
+    The controller publishes how long that has been so; one job done sets it back to 0.
+    """
+    return _plan(
+        f"Instances of {fleet} are in service and jobs wait, but none was completed for 15 minutes: "
+        "the model server hangs, or the worker cannot reach the queue",
+        namespace=NAMESPACE,
+        metric="StalledSeconds",
+        dimensions={"Fleet": fleet},
+        statistic="Maximum",
+        threshold=900,
+    )
+
+
+def _plan(
+    description: str,
+    *,
+    namespace: str,
+    metric: str,
+    dimensions: Mapping[str, pulumi.Input[str]],
+    statistic: str,
+    threshold: int,
+    minutes: int = 1,
+    period: int = 60,
+) -> Plan:
+    return {
+        "alarm_description": description,
+        "namespace": namespace,
+        "metric_name": metric,
+        "dimensions": dict(dimensions),
+        "statistic": statistic,
+        "period": period,
+        "evaluation_periods": minutes,
+        "datapoints_to_alarm": minutes,
+        "threshold": threshold,
+        "comparison_operator": "GreaterThanThreshold",
+        "treat_missing_data": "notBreaching",
+    }

@@ -1,0 +1,203 @@
+"""The guard: it meters what runs, minute by minute, and stops its fleets before the month's budget is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from . import alarms, policies, spending
+from .base import Account, AwsComponent, Scope, rendered
+from .control_function import ControlFunction, ControlFunctionArgs
+from .refs import AlertsRef, BudgetRef, FleetRef
+from .spending import Spending
+from .tables import control_table
+
+
+@dataclass(frozen=True)
+class BudgetGuardArgs:
+    """`region` is the one the fleets run in, for the catalogue's prices.
+
+    `emails` get AWS Budgets' own warning; the guard's warnings go to `alerts`, whose key AWS Budgets must be able to
+    use (as `Alerts` sets it up).
+    """
+
+    scope: Scope
+    spending: Spending
+    region: str
+    fleets: Sequence[FleetRef]
+    alerts: AlertsRef
+    emails: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        names = [fleet.fleet for fleet in self.fleets]
+        rules = (
+            (bool(names), "fleets is empty: a guard without a fleet guards nothing"),
+            (len(set(names)) == len(names), f"fleets names one twice: {', '.join(names)}"),
+            (len(self.emails) <= 10, f"emails has {len(self.emails)} addresses: AWS Budgets takes 10"),
+        )
+        faults = [fault for holds, fault in rules if not holds]
+        if faults:
+            raise ValueError("BudgetGuardArgs: " + "; ".join(faults))
+
+
+class BudgetGuard(AwsComponent):
+    """`gpu-inference:aws:BudgetGuard`: control table, guard function every minute, AWS Budget and its topic, alarms.
+
+    Does not: launch, resume a process, or raise any capacity (its role cannot). Fails: a guard that is dead raises
+    the meter alarm, and within ten minutes the allowance ends, so that nothing launches and nodes leave. The AWS
+    Budget's tag filter reads 0 until `gpu-inference-stack` is activated as a cost allocation tag in the payer account;
+    the guard's own meter does not depend on it.
+    """
+
+    def __init__(self, name: str, args: BudgetGuardArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(
+            "BudgetGuard",
+            name,
+            args.scope,
+            {"monthlyUsd": args.spending.monthly_usd, "fleets": [fleet.fleet for fleet in args.fleets]},
+            opts,
+        )
+        self.account = Account(self)
+        self.table = control_table(self, protect=args.scope.protect)
+        self._make_topic(args)
+        self._make_function(args)
+        self._make_budget(args)
+        self.meter_silent = alarms.alarm(
+            self,
+            f"{name}-meter-silent",
+            alarms.meter_silent(args.scope.stack),
+            self.names.alarm("meter-silent"),
+            args.alerts,
+            self.tags,
+        )
+        self.ref = BudgetRef(
+            control_table=self.table.name,
+            control_table_arn=self.table.arn,
+            fleets=[fleet.fleet for fleet in args.fleets],
+        )
+        self.finish(
+            {
+                "controlTable": self.table.name,
+                "budgetTopicArn": self.topic.arn,
+                "scaleToZeroFunction": self.function.function.name,
+                "budget": f"${args.spending.monthly_usd:,.2f} a month (UTC), "
+                f"${args.spending.fixed_usd_per_month:,.2f} of it fixed",
+                "resumeHint": pulumi.Output.format(
+                    "after a stop: gpufleet resume --stack {0} clears the latch in {1}",
+                    args.scope.stack,
+                    self.table.name,
+                ),
+            }
+        )
+
+    def _make_topic(self, args: BudgetGuardArgs) -> None:
+        name = self._component
+        self.topic = aws.sns.Topic(
+            f"{name}-budget-topic",
+            name=self.names.budget_topic,
+            kms_master_key_id=args.alerts.key_arn,
+            tags=self.tags,
+            opts=self.child(),
+        )
+        self.topic_policy = aws.sns.TopicPolicy(
+            f"{name}-budget-topic-policy",
+            arn=self.topic.arn,
+            policy=rendered(
+                lambda topic_arn, partition, account_id: policies.topic_publishers(
+                    topic_arn, account_id, "budgets.amazonaws.com", f"arn:{partition}:budgets::{account_id}:*"
+                ),
+                topic_arn=self.topic.arn,
+                partition=self.account.partition,
+                account_id=self.account.id,
+            ),
+            opts=self.child(),
+        )
+
+    def _make_function(self, args: BudgetGuardArgs) -> None:
+        self.function = ControlFunction(
+            self._component,
+            ControlFunctionArgs(
+                scope=args.scope,
+                kind="scale-to-zero",
+                handler="fleet_control.aws.scale_to_zero.handler",
+                description="Meters the fleets every minute and stops them before the budget is spent",
+                config=self._config(args),
+                statements=self._statements(args),
+                schedule="rate(1 minute)",
+                timeout_s=60,
+                max_event_age_s=3600,  # a budget message is worth delivering late; a late tick does no harm
+                retries=2,
+                alerts=args.alerts,
+                topic_arn=self.topic.arn,
+                errors_in_5_minutes=3,
+            ),
+            self.child(),
+        )
+
+    def _make_budget(self, args: BudgetGuardArgs) -> None:
+        self.budget = aws.budgets.Budget(
+            f"{self._component}-budget",
+            opts=self.child(depends_on=[self.topic_policy, self.function]),
+            tags=self.tags,
+            **spending.budget(self.names.budget, args.scope.stack, args.spending, args.emails, self.topic.arn),
+        )
+
+    def _config(self, args: BudgetGuardArgs) -> pulumi.Output[dict[str, Any]]:
+        wires = [
+            {
+                "spot_group": fleet.spot_group,
+                "on_demand_group": fleet.on_demand_group,
+                "launch_hook": fleet.launch_hook,
+                "terminate_hook": fleet.terminate_hook,
+                "jobs_table": fleet.jobs_table,
+            }
+            for fleet in args.fleets
+        ]
+        return pulumi.Output.all(
+            fleets=wires, table=self.table.name, account=self.account.id, alerts=args.alerts.topic_arn
+        ).apply(
+            lambda known: {
+                "stack": args.scope.stack,
+                "control_table": known["table"],
+                "budget_name": self.names.budget,
+                "account_id": known["account"],
+                "alert_topic_arn": known["alerts"],
+                "metric_namespace": alarms.NAMESPACE,
+                **spending.money(args.spending, args.fleets, args.region),
+                "fleets": [
+                    spending.limits(fleet, args.region) | wired
+                    for fleet, wired in zip(args.fleets, known["fleets"], strict=True)
+                ],
+            }
+        )
+
+    def _statements(self, args: BudgetGuardArgs) -> pulumi.Output[list[policies.Statement]]:
+        groups = sorted(group for fleet in args.fleets for group in fleet.group_names)
+
+        def build(
+            table: str, tables: list[str | None], topic: str, key: str, partition: str, region: str, account_id: str
+        ) -> list[policies.Statement]:
+            return [
+                *policies.guard(
+                    group_arns=[policies.group_arn(partition, region, account_id, group) for group in groups],
+                    instances=policies.instances_arn(partition, region, account_id),
+                    fleet_tags=[fleet.fleet for fleet in args.fleets],
+                    control_table_arn=table,
+                    jobs_table_arns=sorted({arn for arn in tables if arn}),
+                    budget=policies.budget_arn(partition, account_id, self.names.budget),
+                    namespace=alarms.NAMESPACE,
+                ),
+                *policies.publish_alerts(topic, key),
+            ]
+
+        return pulumi.Output.all(
+            table=self.table.arn,
+            tables=[fleet.jobs_table_arn for fleet in args.fleets],
+            topic=args.alerts.topic_arn,
+            key=args.alerts.key_arn,
+            **self.account.wires,
+        ).apply(lambda known: build(**known))

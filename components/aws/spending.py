@@ -1,0 +1,104 @@
+"""What a budget guard is told about money, and the AWS Budget behind it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+
+from .. import catalog, costs
+from ..naming import STACK_TAG
+from .refs import FleetRef
+
+
+@dataclass(frozen=True)
+class Spending:
+    """`monthly_usd` is what all fleets of one guard together may cost in a UTC month, `fixed_usd_per_month` included.
+
+    `per_boot_usd` is what one boot costs beside the instance's seconds. People are warned at `warn_percent`.
+    `resume_on_new_month`: a stop for the budget ends with its month; False waits for a person. `prices_usd_per_hour`
+    adds to the catalogue's on-demand prices, or corrects them.
+    """
+
+    monthly_usd: float
+    fixed_usd_per_month: float
+    per_boot_usd: float
+    warn_percent: int = 80
+    resume_on_new_month: bool = True
+    prices_usd_per_hour: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rules = (
+            (self.fixed_usd_per_month >= 0, f"fixed_usd_per_month is {self.fixed_usd_per_month}: 0 or more"),
+            (self.per_boot_usd >= 0, f"per_boot_usd is {self.per_boot_usd}: 0 or more"),
+            (
+                self.monthly_usd > self.fixed_usd_per_month,
+                f"monthly_usd is {self.monthly_usd}: the fixed costs alone are {self.fixed_usd_per_month}",
+            ),
+            (1 <= self.warn_percent <= 99, f"warn_percent is {self.warn_percent}: 1 to 99"),
+            (
+                all(usd > 0 for usd in self.prices_usd_per_hour.values()),
+                "prices_usd_per_hour has a price of 0 or less: such a type would never trip the guard",
+            ),
+        )
+        faults = [fault for holds, fault in rules if not holds]
+        if faults:
+            raise ValueError("Spending: " + "; ".join(faults))
+
+
+def money(spending: Spending, fleets: Sequence[FleetRef], region: str) -> dict[str, Any]:
+    """The numbers of the guard's configuration in USD; prices are on demand, also for what will run on spot."""
+    types = sorted({instance_type for fleet in fleets for instance_type in fleet.instance_types})
+    prices = {one: catalog.on_demand_usd_per_hour(one, region) for one in types} | dict(spending.prices_usd_per_hour)
+    dearest_of_catalogue = catalog.dearest(catalog.GPU_TYPES, region)[1]
+    return {
+        "monthly_usd": float(spending.monthly_usd),
+        "warn_percent": spending.warn_percent,
+        "resume_on_new_month": spending.resume_on_new_month,
+        "prices_usd_per_hour": prices,
+        "dearest_usd_per_hour": max(dearest_of_catalogue, *prices.values()),
+        "fixed_usd_per_month": spending.fixed_usd_per_month,
+        "per_boot_usd": spending.per_boot_usd,
+    }
+
+
+def limits(fleet: FleetRef, region: str) -> dict[str, Any]:
+    """What the guard holds one fleet to."""
+    return {
+        "fleet": fleet.fleet,
+        "cap": fleet.cap,
+        "drain_s": fleet.drain_s,
+        "disk_usd_per_hour": costs.disk_usd_per_hour(fleet.disk_gb, region),
+    }
+
+
+def budget(
+    name: str, stack: str, spending: Spending, emails: Sequence[str], topic_arn: pulumi.Input[str]
+) -> dict[str, Any]:
+    """The AWS Budget: this stack's cost by tag, credits and refunds left out, one topic per notification.
+
+    The filter's value needs the `user:` prefix; without it a budget looks right and reads $0 for ever.
+    """
+
+    def notification(threshold: int, **subscribers: Any) -> dict[str, Any]:
+        return {
+            "comparison_operator": "GREATER_THAN",
+            "notification_type": "ACTUAL",
+            "threshold": threshold,
+            "threshold_type": "PERCENTAGE",
+            **subscribers,
+        }
+
+    warning = [notification(spending.warn_percent, subscriber_email_addresses=list(emails))] if emails else []
+    return {
+        "name": name,
+        "budget_type": "COST",
+        "limit_amount": f"{spending.monthly_usd:.2f}".removesuffix(".00"),
+        "limit_unit": "USD",
+        "time_unit": "MONTHLY",
+        "cost_filters": [{"name": "TagKeyValue", "values": [f"user:{STACK_TAG}${stack}"]}],
+        "cost_types": {"include_credit": False, "include_refund": False},
+        "notifications": [*warning, notification(100, subscriber_sns_topic_arns=[topic_arn])],
+    }

@@ -1,0 +1,123 @@
+"""What an edit of the stack file does to the plan: the compared graphs are the engine's whole input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import golden
+import pytest
+
+# Inputs whose change replaces the resource; all of it would be lost.
+IDENTITY = {
+    "aws:sqs/queue:Queue": ("name", "fifoQueue"),
+    "aws:dynamodb/table:Table": ("name", "hashKey", "rangeKey", "attributes"),
+    "aws:s3/bucket:Bucket": ("bucket", "bucketPrefix"),
+    "aws:autoscaling/group:Group": ("name",),
+    "aws:sns/topic:Topic": ("name",),
+    "aws:lambda/function:Function": ("name",),
+}
+
+
+def _paths(before: Any, after: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """Where two JSON values differ."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        found = {}
+        for key in before.keys() | after.keys():
+            found |= _paths(before.get(key), after.get(key), f"{path}/{key}")
+        return found
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        found = {}
+        for number, (old, new) in enumerate(zip(before, after, strict=True)):
+            found |= _paths(old, new, f"{path}/{number}")
+        return found
+    return {} if before == after else {path: (before, after)}
+
+
+def _changes(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
+    return {
+        f"{path.split('::')[-1]}": change
+        for path, change in _paths(golden.document(before), golden.document(after)).items()
+    }
+
+
+def test_a_lower_cap_changes_both_groups_and_what_is_derived_from_it_and_nothing_else(graph):
+    config = "inputs/environment/variables/FLEET_CONTROL_CONFIG"
+    assert _changes(graph("dev", maxGpuInstances=5), graph("dev", maxGpuInstances=1)) == {
+        "inference-asg-spot/inputs/maxSize": (5, 1),
+        "inference-asg-on-demand/inputs/maxSize": (5, 1),
+        "inference/inputs/maxInstances": (5, 1),
+        "inference/inputs/cap": (5, 1),
+        f"inference-scale-to-zero/{config}/fleets/0/cap": (5, 1),
+        f"inference-controller/{config}/policy/cap": (5, 1),
+    }
+
+
+def test_a_higher_budget_changes_the_guard_and_the_aws_budget_and_nothing_else(graph):
+    config = "inputs/environment/variables/FLEET_CONTROL_CONFIG"
+    assert _changes(graph("dev"), graph("dev", monthlyBudgetUsd=200)) == {
+        "inference/inputs/monthlyUsd": (150, 200),
+        "inference-budget/inputs/limitAmount": ("150", "200"),
+        f"inference-scale-to-zero/{config}/monthly_usd": (150.0, 200.0),
+    }
+
+
+NETWORK = {"vpcId": "vpc-01234567", "privateSubnetIds": ["subnet-01234567", "subnet-89abcdef"]}
+BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
+# Many keys at once: an edit that replaces something fails its group, and the failure names the input.
+EDITS: list[dict[str, Any]] = [
+    {
+        "maxGpuInstances": 7,
+        "monthlyBudgetUsd": 900,
+        "alertEmails": ["someone@example.com"],
+        "gpuInstanceTypes": ["g6e.xlarge"],
+        "floor": 1,
+        "waitTargetSeconds": 60,
+        "drainSeconds": 600,
+        "budgetWarnPercent": 50,
+        "ami": "ami-0aaaaaaaaaaaaaaaa",
+        "advanced": {"leaseSeconds": 240, "maxReceiveCount": 20, "logRetentionDays": 90, "diskGib": 300},
+    },
+    {"network": NETWORK, "permissionsBoundary": BOUNDARY, "tags": {"team": "ml"}},
+]
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=["numbers", "surroundings"])
+def test_no_edit_of_a_setting_replaces_what_holds_work_or_instances(edit, graph):
+    before, after = graph("dev").by_urn(), graph("dev", **edit).by_urn()
+    kept = [one for one in before.values() if one.type in IDENTITY]
+    assert len(kept) > 10
+    for resource in kept:
+        assert resource.urn in after, f"{resource.urn} would be deleted"
+        for key in IDENTITY[resource.type]:
+            assert after[resource.urn].inputs.get(key) == resource.inputs.get(key), (resource.urn, key)
+
+
+def test_a_pinned_image_is_used_as_it_is(graph):
+    pinned = graph("dev", **EDITS[0])
+    (template,) = pinned.of_type("aws:ec2/launchTemplate:LaunchTemplate")
+    assert template.inputs["imageId"] == EDITS[0]["ami"]
+    assert not [token for token, _, _ in pinned.invokes if "getParameter" in token]
+
+
+def test_a_permissions_boundary_bounds_every_role(graph):
+    roles = graph("dev", **EDITS[1]).of_type("aws:iam/role:Role")
+    assert len(roles) == 4
+    assert {role.inputs.get("permissionsBoundary") for role in roles} == {BOUNDARY}
+
+
+def test_a_given_network_makes_no_network(graph):
+    given = graph("dev", **EDITS[1])
+    assert {one.type for one in given.resources if one.type.startswith("aws:ec2/")} == {
+        "aws:ec2/securityGroup:SecurityGroup",
+        "aws:ec2/launchTemplate:LaunchTemplate",
+    }
+    for group in given.of_type("aws:autoscaling/group:Group"):
+        assert group.inputs["vpcZoneIdentifiers"] == NETWORK["privateSubnetIds"]
+
+
+@pytest.mark.parametrize(("edit", "pools"), [({"spot": False}, ["on-demand"]), ({"onDemandFallback": False}, ["spot"])])
+def test_a_fleet_of_one_pool_has_one_group(edit, pools, graph):
+    one = graph("dev", **edit)
+    assert [group.name for group in one.of_type("aws:autoscaling/group:Group")] == [f"inference-asg-{pools[0]}"]
+    assert len(one.of_type("aws:autoscaling/lifecycleHook:LifecycleHook")) == 2
+    assert (one.outputs["spotGroup"] is None) == (pools == ["on-demand"])

@@ -1,0 +1,78 @@
+"""What the components hand over is what functions and nodes read: the deployed documents, parsed by their readers."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import golden
+import pytest
+from fleet_control.aws import config as functions
+from inference_worker import config as node
+
+from components import payloads
+
+STACKS = ["dev", "staging", "prod"]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_each_function_finds_the_configuration_it_reads(stack, graph):
+    environments = {
+        one.name: one.inputs["environment"]["variables"] for one in graph(stack).of_type("aws:lambda/function:Function")
+    }
+    controller = functions.controller(environments["inference-controller"])
+    guard = functions.guard(environments["inference-scale-to-zero"])
+    keeper = functions.keeper(environments["inference-keeper"])
+    assert controller.fleet == guard.fleets[0].fleet == f"inference-{stack}"
+    assert controller.groups == {"spot": f"inference-asg-{stack}", "on-demand": f"inference-asg-{stack}-on-demand"}
+    assert guard.fleets[0].groups == tuple(controller.groups.values())
+    assert controller.control_table == guard.control_table == f"inference-control-{stack}"
+    assert controller.jobs_table == guard.fleets[0].jobs_table == f"inference-jobs-{stack}"
+    assert controller.unlimited_reason is None
+    assert controller.policy.cap == guard.fleets[0].cap
+    assert keeper.queue_url == controller.queue_url
+    assert guard.budget_name == f"inference-budget-{stack}"
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_prices_cover_every_type_of_the_fleet_and_the_dearest_is_dearest(stack, graph):
+    one = graph(stack)
+    environment = one.named("inference-scale-to-zero", "lambda/function:").inputs["environment"]["variables"]
+    guard = functions.guard(environment)
+    for group in one.of_type("aws:autoscaling/group:Group"):
+        overrides = group.inputs["mixedInstancesPolicy"]["launchTemplate"]["overrides"]
+        assert {override["instanceType"] for override in overrides} == set(guard.prices_usd_per_hour)
+    assert guard.dearest_usd_per_hour >= max(guard.prices_usd_per_hour.values())
+    assert guard.monthly_usd > guard.fixed_usd_per_month > 0
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_node_finds_the_configuration_it_reads(stack, graph):
+    (template,) = graph(stack).of_type("aws:ec2/launchTemplate:LaunchTemplate")
+    config = node.parse(golden.node_config(template.inputs["userData"]))
+    assert config.fleet == f"inference-{stack}"
+    assert config.groups == (f"inference-asg-{stack}", f"inference-asg-{stack}-on-demand")
+    hooks = graph(stack).of_type("aws:autoscaling/lifecycleHook:LifecycleHook")
+    assert {hook.inputs["name"] for hook in hooks} == {config.launch_hook, config.terminate_hook}
+    for hook in hooks:
+        launching = hook.inputs["lifecycleTransition"].endswith("LAUNCHING")
+        assert hook.inputs["heartbeatTimeout"] > (config.boot_deadline_s if launching else config.drain_s)
+        assert hook.inputs["defaultResult"] == ("ABANDON" if launching else "CONTINUE")
+
+
+def test_every_handler_is_in_the_zip(graph):
+    one = graph("dev")
+    with zipfile.ZipFile(io.BytesIO(payloads.function_zip().path.read_bytes())) as archive:
+        names = set(archive.namelist())
+    for function in one.of_type("aws:lambda/function:Function"):
+        module = function.inputs["handler"].removesuffix(".handler")
+        assert module.replace(".", "/") + ".py" in names
+        assert function.inputs["sourceCodeHash"] == payloads.function_zip().sha256_base64
+        assert json.loads(function.inputs["environment"]["variables"]["FLEET_CONTROL_CONFIG"])
+
+
+def test_the_node_fetches_the_payload_that_was_stored(graph):
+    (stored,) = graph("dev").of_type("aws:s3/bucketObjectv2:BucketObjectv2")
+    assert stored.inputs["key"] == f"node/inference-dev/{payloads.node_zip().sha256}.zip"
+    assert stored.inputs["source"] == {"file": payloads.node_zip().path.name}

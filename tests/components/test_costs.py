@@ -1,0 +1,67 @@
+"""The numbers that the guard and the tables rest on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components import catalog, costs
+from components.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+LOCAL = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/vllm@sha256:" + "a" * 64
+
+
+def test_a_stack_with_its_own_network_pays_for_its_gateway_all_month() -> None:
+    own, shared = (costs.fixed_usd_per_month(flag, "us-east-1") for flag in (True, False))
+    assert own - shared == pytest.approx(744 * (0.045 + 0.005))
+    assert 10 < shared < 20
+
+
+def test_fixed_costs_are_itemised_and_grow_with_the_region() -> None:
+    items = costs.fixed_costs(True, "us-east-1")
+    assert sum(item.usd_per_month for item in items) == costs.fixed_usd_per_month(True, "us-east-1")
+    assert all(item.usd_per_month > 0 for item in items)
+    tokyo = costs.fixed_usd_per_month(True, "ap-northeast-1")
+    assert tokyo == pytest.approx(
+        costs.fixed_usd_per_month(True, "us-east-1") * catalog.region_factor("ap-northeast-1")
+    )
+
+
+def test_a_disk_costs_its_size() -> None:
+    assert costs.disk_usd_per_hour(100, "us-east-1") * 730 == pytest.approx(8)
+    assert costs.disk_usd_per_hour(100, "eu-central-1") > costs.disk_usd_per_hour(100, "us-east-1")
+
+
+def test_a_boot_is_cheap_with_the_image_in_the_regions_own_registry() -> None:
+    local = costs.per_boot_usd(LOCAL, True, "eu-central-1")
+    elsewhere = costs.per_boot_usd(LOCAL, True, "eu-west-1")
+    assert 0 < local < 0.05 < elsewhere
+    assert costs.per_boot_usd("vllm/vllm-openai@sha256:" + "a" * 64, True, "eu-central-1") > 0.5
+    assert costs.per_boot_usd(LOCAL, False, "eu-central-1") == 0
+
+
+def load(stack: str, **overrides: str) -> Settings:
+    return Settings.from_stack_file(ROOT / f"Pulumi.{stack}.yaml", overrides=overrides)
+
+
+def test_days_at_full_load_are_what_is_left_after_fixed_costs() -> None:
+    s = load("prod")
+    hour = 10 * (1.3232 + costs.disk_usd_per_hour(s.advanced.disk_gib, "us-east-1"))  # g6.4xlarge, the dearest
+    assert costs.full_load_usd_per_hour(s) == pytest.approx(hour)
+    spent = costs.fixed_usd_per_month(True, "us-east-1") + costs.days_at_full_load(s) * 24 * hour
+    assert spent == pytest.approx(3000)
+
+
+def test_more_instances_shorten_the_days_and_a_large_budget_lasts_the_month() -> None:
+    assert costs.days_at_full_load(load("dev", maxGpuInstances="2")) < costs.days_at_full_load(load("dev"))
+    assert costs.days_at_full_load(load("dev", monthlyBudgetUsd="5000")) == 31
+
+
+def test_the_worst_month_never_exceeds_the_budget() -> None:
+    assert costs.worst_case_usd_per_month(load("dev")) == 150
+    s = load("dev", monthlyBudgetUsd="5000")
+    assert costs.worst_case_usd_per_month(s) == pytest.approx(
+        costs.fixed_usd_per_month(True, "us-east-1") + 744 * costs.full_load_usd_per_hour(s)
+    )
