@@ -1,0 +1,187 @@
+"""The control table as the guard uses it: ledgers, latch, budget row. Every write is conditional on what was read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from ..spend_law import Latch, Ledger, month_of
+from ..spend_ledger import month_bounds, opened
+from . import runtime
+from .items import read, refused, write
+from .store import UnreadableError
+
+WAITING_FRESH_S = 180.0  # a controller writes how many jobs wait at least every minute
+RESERVED_S = 60.0  # a reserved launch is seen in the group's desired count long before this
+
+
+@dataclass(frozen=True)
+class Book:
+    """A stored ledger with its version (0: not stored yet) and the guard's notes: spot prices seen, drains begun."""
+
+    ledger: Ledger
+    version: int = 0
+    spot: Mapping[str, Any] = field(default_factory=dict)
+    draining: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the guard read at the start of a tick. ``waiting``: jobs that wait in all fleets, None if nobody says."""
+
+    latch: Latch
+    suspended: Mapping[str, list[str]] | None
+    budget: Mapping[str, Any]
+    book: Book
+    waiting: int | None
+
+
+def read_control(table: str, fleets: Iterable[str], at: float) -> Control:
+    """Latch, budget row, ledger and the controllers' rows. Raises UnreadableError or ValueError: money fails closed."""
+    month = f"ledger#{month_of(at)}"
+    scalers = [f"scaler#{fleet}" for fleet in fleets]
+    rows = _get(table, ["latch", "budget", month, *scalers])
+    book = _book(rows[month]) if month in rows else _latest_book(table, at)
+    latch, suspended = latch_of(rows.get("latch", {}))
+    fresh = [rows[name] for name in scalers if at - float(rows.get(name, {}).get("at", 0)) <= WAITING_FRESH_S]
+    waiting = sum(int(row.get("waiting", 0)) for row in fresh) if fresh else None
+    return Control(latch, suspended, rows.get("budget", {}), book, waiting)
+
+
+def _get(table: str, names: list[str]) -> dict[str, dict[str, Any]]:
+    keys = [write({"pk": name}) for name in names]
+    answer = runtime.client("dynamodb").batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
+    if answer.get("UnprocessedKeys"):
+        raise UnreadableError(f"control table {table}: DynamoDB held rows back (throttled)")
+    return {row["pk"]: row for row in map(read, answer["Responses"].get(table, []))}
+
+
+def _latest_book(table: str, at: float) -> Book:
+    """The newest ledger of the last twelve months, to be carried into this one; a new one if there is none."""
+    months, start = [], month_bounds(month_of(at))[0]
+    for _ in range(12):
+        months.append(month_of(start - 1))
+        start = month_bounds(months[-1])[0]
+    rows = _get(table, [f"ledger#{month}" for month in months])
+    found = [rows[f"ledger#{month}"] for month in months if f"ledger#{month}" in rows]
+    return _book(found[0]) if found else Book(opened(at))
+
+
+def _book(row: Mapping[str, Any]) -> Book:
+    spot, draining = json.loads(row.get("spot") or "{}"), json.loads(row.get("draining") or "{}")
+    return Book(Ledger.from_json(row["record"]), int(row["version"]), spot, draining)
+
+
+def save_ledgers(table: str, book: Book, ledgers: tuple[Ledger, ...]) -> Book | None:
+    """Stores the ledgers that a tick made of ``book``, oldest first; the newest as a book, None if another run was
+    faster. A run that is cut in between is made good by the next: the older month then reads as charged to its end.
+    """
+    version, stored = book.version, None
+    for ledger in ledgers:
+        known = version if ledger.month == book.ledger.month else 0
+        stored = _put(table, Book(ledger, known, book.spot, book.draining))
+        if stored is None:
+            return None
+    return stored
+
+
+def _put(table: str, book: Book) -> Book | None:
+    ledger = book.ledger
+    values = {
+        "version": book.version + 1,
+        "month": ledger.month,
+        "at": ledger.metered_at,
+        "spent_usd": ledger.spent_usd,
+        "record": ledger.to_json(),
+        "spot": json.dumps(book.spot, separators=(",", ":")),
+        "draining": json.dumps(book.draining, separators=(",", ":")),
+    }
+    condition = "version = :known" if book.version else "attribute_not_exists(version)"
+    known = {"known": book.version} if book.version else {}
+    if _update(table, f"ledger#{ledger.month}", values, condition, known):
+        return Book(ledger, book.version + 1, book.spot, book.draining)
+    return None
+
+
+def latch_of(row: Mapping[str, Any]) -> tuple[Latch, Mapping[str, list[str]] | None]:
+    """The latch row as the law's latch and the processes the guard suspended by group (None: never written)."""
+    latch = Latch(
+        latched=bool(row.get("latched", False)),
+        reason=str(row.get("reason", "")),
+        generation=int(row.get("generation", 0)),
+        at=float(row.get("at", 0)),
+        by=str(row.get("by", "")),
+        month=str(row.get("month", "")),
+        note=str(row.get("note", "")),
+    )
+    return latch, row.get("suspended")
+
+
+def read_latch(table: str) -> tuple[Latch, Mapping[str, list[str]] | None]:
+    """The latch as it is now."""
+    return latch_of(_get(table, ["latch"]).get("latch", {}))
+
+
+def save_latch(table: str, before: Latch, after: Latch) -> bool:
+    """Changes the latch from one generation to the next; False if somebody else changed it first."""
+    condition = "generation = :before" if before.generation else "attribute_not_exists(generation)"
+    known = {"before": before.generation} if before.generation else {}
+    return _update(table, "latch", vars(after), condition, known)
+
+
+def record_suspended(table: str, latch: Latch, group: str, processes: list[str], first: bool) -> bool:
+    """Notes what the guard is about to suspend, while ``latch`` still stands; False if it does not. ``first``: the row
+    has no list of groups yet."""
+    condition = "generation = :now AND latched = :stands"
+    known = {"now": latch.generation, "stands": latch.latched}
+    if first and not _update(table, "latch", {"suspended": {}}, condition, known):
+        return False
+    return _update(table, "latch", {"suspended." + group: processes}, condition, known)
+
+
+def save_budget(table: str, seen: Mapping[str, Any], values: Mapping[str, Any], headroom: float, at: float) -> bool:
+    """Publishes the month's figures and what launches may still cost. False if a launch was reserved meanwhile.
+
+    What a controller reserved within the last minute stays taken out: its launch may not show in any group yet.
+    """
+    reserved = float(seen.get("reserved_usd", 0)) if at - float(seen.get("reserved_at", 0)) <= RESERVED_S else 0.0
+    full = {**values, "at": at, "headroom_usd": max(0.0, headroom - reserved), "reserved_usd": reserved}
+    if "reserved_usd" in seen:
+        return _update(table, "budget", full, "reserved_usd = :seen", {"seen": seen["reserved_usd"]})
+    return _update(table, "budget", full, "attribute_not_exists(reserved_usd)", {})
+
+
+def read_budget(table: str) -> Mapping[str, Any]:
+    """The budget row as it is now."""
+    return _get(table, ["budget"]).get("budget", {})
+
+
+def _update(table: str, key: str, values: Mapping[str, Any], condition: str, known: Mapping[str, Any]) -> bool:
+    """Sets attributes (a name with a dot: one entry of a map) if the condition holds."""
+    names: dict[str, str] = {}
+    sets = []
+    for index, (name, _) in enumerate(values.items()):
+        parts = name.split(".", 1)
+        path = [f"#n{index}_{part}" for part in range(len(parts))]
+        names.update(zip(path, parts, strict=True))
+        sets.append(f"{'.'.join(path)} = :v{index}")
+    given = {f":v{index}": value for index, value in enumerate(values.values())}
+    given |= {f":{name}": value for name, value in known.items()}
+    try:
+        runtime.client("dynamodb").update_item(
+            TableName=table,
+            Key=write({"pk": key}),
+            UpdateExpression="SET " + ", ".join(sets),
+            ConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=write(given),
+        )
+    except ClientError as error:
+        if refused(error):
+            return False
+        raise
+    return True
