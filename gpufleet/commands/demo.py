@@ -29,18 +29,16 @@ def demo(
     No account, no network. Status 0 when every promise held, 1 when one was broken, 2 for faulty input.
     """
     if not as_json:
-        typer.echo(f"gpufleet demo   stack {stack}   (embedded cloud; no account, nothing leaves this machine)")
-    from gpufleet.demo.walk import InputError, Walk, run_walk
+        typer.echo("gpufleet demo   (embedded cloud: no account, nothing leaves this machine)")
+    from gpufleet.demo.walk import InputError, Walk, print_walk
 
     try:
         edits = dict(_edit(text) for text in overrides or [])
         walk = Walk(project=Path.cwd(), stack=stack, edits=edits, trace=trace, plot=plot, seed=seed)
-        text, ok = run_walk(walk, as_json=as_json)
+        ok = print_walk(walk, as_json=as_json)
     except InputError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(BAD_INPUT) from None
-    if as_json:
-        typer.echo(text)
     if not ok:
         raise typer.Exit(1)
 

@@ -64,6 +64,7 @@ class Process:
             pass
         finally:
             self.alive = False
+            self.clock._processes.pop(self._greenlet, None)  # noqa: SLF001 - Clock and Process are one mechanism
             self.done.set()
 
     def _resume(self, value: object) -> None:
@@ -179,12 +180,15 @@ class Clock:
                 continue
             self._now = max(self._now, due)
             timer.fn(*timer.args)
-            self._forget_dead()
         self._now = max(self._now, when)
 
     def run_for(self, seconds: float) -> None:
         self.run_until(self._now + seconds)
 
-    def _forget_dead(self) -> None:
-        if len(self._processes) > 64:  # a process is small: sweeping now and then is enough
-            self._processes = {g: p for g, p in self._processes.items() if not g.dead}
+    def run_until_done(self, event: Event, limit: float) -> bool:
+        """Let things happen until `event` is set, or until the time `limit`; answers whether it is set."""
+        while not event.is_set() and self._queue and self._queue[0][0] <= limit:
+            self.run_until(max(self._now, self._queue[0][0]))
+        if not event.is_set():
+            self.run_until(limit)
+        return event.is_set()

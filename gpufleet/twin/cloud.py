@@ -9,15 +9,19 @@ One cloud is open at a time (moto's stores are global to the process): use it as
 
 from __future__ import annotations
 
+import json
+import os
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import SimpleNamespace, TracebackType
 from typing import Any, Protocol
 
 import boto3
 from botocore.config import Config
 from moto import mock_aws
+from moto.iam import models as moto_iam
 
 from .clock import Clock
 from .errors import AwsError, NotModelledError
@@ -117,6 +121,11 @@ class Cloud:
         except AwsError as error:
             self._record(principal, service, operation, params, error.code)
             raise
+        except Exception as error:
+            # A gap or a fault of the twin. The caller may swallow it (a worker that fails safe), the clock must not.
+            if self.clock.in_process():
+                self.clock.at(self.clock.now(), _surface, error)
+            raise
         self._record(principal, service, operation, params, None)
         return answer
 
@@ -130,11 +139,13 @@ class Cloud:
             self.calls.append(Call(self.clock.now(), principal, service, operation, params, error))
 
     def _new_client(self, service: str, principal: str, region: str) -> Any:
-        client = boto3.Session(
+        client = _session().client(
+            service,
             aws_access_key_id=f"TWIN{principal}",
             aws_secret_access_key="twin",  # noqa: S106 - not a secret: it only lets botocore sign
             region_name=region,
-        ).client(service, config=Config(retries={"total_max_attempts": 1}, parameter_validation=True))
+            config=Config(retries={"total_max_attempts": 1}, parameter_validation=True),
+        )
 
         def keep_params(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
             context["twin_params"] = dict(params)
@@ -148,13 +159,40 @@ class Cloud:
         return client
 
 
+def _surface(error: Exception) -> None:
+    raise error
+
+
+@cache
+def _session() -> boto3.Session:
+    """One session for all clients: it keeps the service models it has read."""
+    return boto3.Session()
+
+
+def _keep_few_managed_policies() -> None:
+    """moto parses all of AWS's managed policies for each partition of each account, a second for every cloud: keep
+    those that a node or a function of ours may have attached."""
+    kept = ("AmazonSSM", "CloudWatchAgent", "AWSLambda", "AmazonEC2ContainerRegistry", "AmazonEC2RoleforSSM")
+    source: Any = moto_iam
+    policies = json.loads(source.aws_managed_policies_data)
+    source.aws_managed_policies_data = json.dumps({k: v for k, v in policies.items() if k.startswith(kept)})
+
+
+_keep_few_managed_policies()
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # 1300 images nobody asks for, half a second each time
+
+
 def _as_response(call: Callable[[], dict[str, Any] | None]) -> tuple[Any, dict[str, Any]] | None:
     """Botocore's (http, parsed) pair for an answer or an error of ours; None lets the request go on to moto."""
     try:
         answer = call()
     except AwsError as error:
+        described = {"Code": error.code, "Message": error.message}
+        if error.modelled:
+            described["QueryErrorCode"] = error.modelled  # where botocore looks for the class of the exception
         parsed = {
-            "Error": {"Code": error.code, "Message": error.message},
+            **error.fields,
+            "Error": described,
             "ResponseMetadata": {"HTTPStatusCode": error.status, "RetryAttempts": 0},
         }
         return SimpleNamespace(status_code=error.status, headers={}), parsed

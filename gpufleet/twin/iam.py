@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -52,23 +52,27 @@ class Authorizer:
 
     def check(self, principal: str, service: str, operation: str, params: Mapping[str, Any]) -> None:
         """Raise `AwsError` AccessDenied unless the role's policies allow the call on every resource it touches."""
-        role = self._principals.get(principal)
-        if role is None:
-            role = self._principals[principal] = self._load(principal)
         rule = self.rules.get((service, operation))
         if rule is None:
             raise refuse(service, operation)
         for need in rule(params, self.account_id, self.region):
-            self.asked.setdefault(principal, set()).add(need)
-            if need not in role.decided:
-                role.decided[need] = self._allowed(role, need)
-            if not role.decided[need]:
+            if not self.allows(principal, need):
                 raise AwsError(
                     "AccessDeniedException" if service in ("dynamodb", "lambda") else "AccessDenied",
                     f"User: arn:aws:sts::{self.account_id}:assumed-role/{principal} is not authorized to perform: "
                     f"{need.action} on resource: {need.resource} because no identity-based policy allows the action",
                     403,
                 )
+
+    def allows(self, principal: str, need: Need) -> bool:
+        """Whether the role's policies allow one permission; the question is recorded in `asked`."""
+        role = self._principals.get(principal)
+        if role is None:
+            role = self._principals[principal] = self._load(principal)
+        self.asked.setdefault(principal, set()).add(need)
+        if need not in role.decided:
+            role.decided[need] = self._allowed(role, need)
+        return role.decided[need]
 
     def _allowed(self, role: Principal, need: Need) -> bool:
         if not evaluate(role.statements, need):
@@ -82,12 +86,18 @@ class Authorizer:
             raise AwsError("InvalidClientTokenId", f"The role {name} does not exist.", 403)
         statements = [s for text in role.policies.values() for s in _statements(text)]
         for policy in role.managed_policies.values():
-            statements.extend(_statements(policy.document))
+            statements.extend(_managed(policy))
         boundary = None
-        if role.permissions_boundary:
-            managed = backend.managed_policies.get(role.permissions_boundary)
-            boundary = _statements(managed.document) if managed else []
+        if role.permissions_boundary_arn:
+            managed = backend.managed_policies.get(role.permissions_boundary_arn)
+            boundary = _managed(managed) if managed else []
         return Principal(statements, boundary)
+
+
+def _managed(policy: Any) -> list[Statement]:
+    """The statements of a managed policy's default version."""
+    version = next(v for v in policy.versions if v.version_id == policy.default_version_id)
+    return _statements(version.document)
 
 
 def _statements(document: str | Mapping[str, Any]) -> list[Statement]:
@@ -102,6 +112,51 @@ def evaluate(statements: Iterable[Statement], need: Need) -> bool:
     if any(s["Effect"] == "Deny" for s in matching):
         return False
     return any(s["Effect"] == "Allow" for s in matching)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who knocks at a resource that has a policy of its own: an AWS service on behalf of a resource, or a role."""
+
+    service: str | None = None  # "sns.amazonaws.com"
+    arn: str | None = None  # of a role
+    context: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of_service(cls, service: str, source_arn: str, account_id: str) -> Caller:
+        context = (("aws:sourcearn", source_arn), ("aws:sourceaccount", account_id), ("aws:securetransport", "true"))
+        return cls(service=service, context=context)
+
+    @classmethod
+    def of_role(cls, name: str, account_id: str) -> Caller:
+        context = (("aws:principalaccount", account_id), ("aws:sourceowner", account_id))
+        return cls(arn=f"arn:aws:iam::{account_id}:role/{name}", context=(*context, ("aws:securetransport", "true")))
+
+
+def resource_policy(document: str | Mapping[str, Any] | None, caller: Caller, action: str, resource: str) -> str | None:
+    """What a resource's own policy says about `caller`: "Deny", "Allow" or None (nothing).
+
+    Source: IAM user guide, "Policy evaluation logic": an explicit deny wins; a service principal needs an allow here.
+    """
+    need = Need(action, resource, caller.context)
+    said = {
+        s["Effect"]
+        for s in (_statements(document) if document else [])
+        if _names(s.get("Principal"), caller) and _matches(s, need)
+    }
+    return "Deny" if "Deny" in said else "Allow" if "Allow" in said else None
+
+
+def _names(principal: Any, caller: Caller) -> bool:
+    if principal is None:
+        raise NotModelledError("the twin evaluates resource policies with Principal, not with NotPrincipal")
+    if principal == "*":
+        return True
+    kinds = {kind: [named] if isinstance(named, str) else list(named) for kind, named in principal.items()}
+    if caller.service is not None:
+        return caller.service in kinds.get("Service", [])
+    account = (caller.arn or "").split(":")[4]
+    return bool({"*", caller.arn, account, f"arn:aws:iam::{account}:root"} & set(kinds.get("AWS", [])))
 
 
 def _matches(statement: Statement, need: Need) -> bool:
@@ -138,17 +193,20 @@ def _condition_holds(operator: str, actual: str | None, wanted: list[str]) -> bo
     if_exists = operator.endswith("IfExists")
     name = operator.removesuffix("IfExists").removeprefix("ForAllValues:").removeprefix("ForAnyValue:")
     if actual is None:
-        return if_exists or operator.startswith("ForAllValues:")
-    match name:
-        case "StringEquals" | "ArnEquals":
-            return actual in wanted
-        case "StringLike" | "ArnLike":
-            return any(wildcard(w, actual) for w in wanted)
-        case "StringNotEquals":
-            return actual not in wanted
-        case "Bool":
-            return actual.lower() in {w.lower() for w in wanted}
-        case "NumericEquals":
-            return any(float(actual) == float(w) for w in wanted)
-        case _:
-            raise NotModelledError(f"the twin does not model the IAM condition operator {operator}")
+        # "If the key is not present [...] StringNotEquals [...] the condition is true" (IAM, condition operators).
+        return if_exists or operator.startswith("ForAllValues:") or "Not" in name
+    test = _TESTS.get(name.replace("Not", ""))
+    if test is None or (name.startswith("Numeric") and "Not" in name):
+        raise NotModelledError(f"the twin does not model the IAM condition operator {operator}")
+    return any(test(actual, each) for each in wanted) != ("Not" in name)
+
+
+_TESTS: dict[str, Callable[[str, str], bool]] = {  # (what the request has, what the policy says)
+    "StringEquals": lambda actual, wanted: actual == wanted,
+    "StringLike": lambda actual, wanted: wildcard(wanted, actual),
+    "ArnLike": lambda actual, wanted: wildcard(wanted, actual),
+    "ArnEquals": lambda actual, wanted: wildcard(wanted, actual),  # "ArnEquals and ArnLike behave identically"
+    "Bool": lambda actual, wanted: actual.lower() == wanted.lower(),
+    "NumericEquals": lambda actual, wanted: float(actual) == float(wanted),
+    "NumericLessThanEquals": lambda actual, wanted: float(actual) <= float(wanted),
+}

@@ -1,6 +1,8 @@
 """What the fleet has cost, what it still costs to stop it, and when to stop. Pure: no clock, no I/O, no randomness.
 
-The law in a page ----------------- *Meter.* Every tick charges each instance its running seconds since it was last
+The law in a page
+-----------------
+*Meter.* Every tick charges each instance its running seconds since it was last
 charged, at the price of its type (spot at its spot price when known, else on-demand; an unknown type at the dearest
 price known), with its disk, at least 60 s per instance, and an estimate per boot. What is stored per instance is the
 moment up to which it is paid, so ticks may come late, twice, or not at all: nothing is charged twice and no running
@@ -95,6 +97,11 @@ class Prices:
             return self.dearest
         return min(known, self.spot.get((one.type, one.zone), known)) if one.spot else known
 
+    @property
+    def launching(self) -> float:
+        """Price per hour of the next launch, not knowing its type yet: the dearest that the groups may launch."""
+        return max(self.on_demand.values(), default=self.dearest)
+
 
 def meter(ledger: Ledger, instances: Iterable[Running], prices: Prices, at: float) -> tuple[Ledger, ...]:
     """The ledger charged up to ``at`` (unix seconds); when a month ended in between, one ledger per month, oldest
@@ -182,7 +189,7 @@ def committed_usd(
     live = [one for one in instances if one.ended_at is None]
     running = sum(instance_committed_usd(prices.stopping(one), one.drain_s) for one in live)
     coming = sum(
-        max(0, number) * (instance_committed_usd(prices.dearest + disk, drain_s) + prices.per_boot)
+        max(0, number) * (instance_committed_usd(prices.launching + disk, drain_s) + prices.per_boot)
         for number, drain_s, disk in owed
     )
     return running + coming + prices.fixed_per_month * (end - at) / (end - start)
@@ -190,8 +197,8 @@ def committed_usd(
 
 def launch_usd(prices: Prices, drain_s: float, disk_usd_per_hour: float) -> float:
     """The worst one more launch can cost: boot and one job at the dearest price, then what stopping it costs."""
-    dearest = max([prices.dearest, *prices.on_demand.values()]) + disk_usd_per_hour
-    return prices.per_boot + dearest * BOOT_AND_JOB_S / 3600 + instance_committed_usd(dearest, drain_s)
+    usd_per_hour = prices.launching + disk_usd_per_hour
+    return prices.per_boot + usd_per_hour * BOOT_AND_JOB_S / 3600 + instance_committed_usd(usd_per_hour, drain_s)
 
 
 def headroom_usd(spent: float, committed: float, budget: float) -> float:

@@ -1,0 +1,172 @@
+"""The stage of a walk: a cloud, its world, the engine, and the questions an operator would ask of them.
+
+What is shown comes from where an operator would look: the functions' logs, the groups, the queue, the job table, the
+bill. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gpufleet.demo.timeline import Sample, Timeline
+from gpufleet.twin.cloud import Cloud
+from gpufleet.twin.engine import Engine, UpResult
+from gpufleet.twin.world import Snapshot, World
+
+# The first of a month: all of its fixed costs are still to come, and committed.
+START = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
+STATES = {"Pending": "booting", "Pending:Wait": "booting", "Pending:Proceed": "booting", "InService": "in service"}
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something to tell: unix seconds, words."""
+
+    at: float
+    text: str
+
+
+class Stage:
+    """One stack in one embedded cloud. Close it when done (it is a context manager)."""
+
+    def __init__(self, project: Path, stack: str, edits: Mapping[str, Any], seed: int) -> None:
+        self.project = project
+        self.stack = stack
+        self.edits = dict(edits)
+        self.cloud = Cloud(START, region=str(edits.get("aws:region", "us-east-1")), seed=seed)
+        self.world = World(self.cloud)
+        self.engine = Engine(self.cloud)
+        self.outputs: Mapping[str, Any] = {}
+        self.timeline = Timeline()
+        self.budgets: list[tuple[float, float]] = []  # (since, dollars): config edits change it
+        self.latches: list[tuple[float, bool]] = []
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cloud.close()
+
+    # -- doing ------------------------------------------------------------------------------------------------
+
+    def up(self, **edits: Any) -> UpResult:
+        """`pulumi up` after the config edits `edits` (None takes a key back to the stack file's value)."""
+        self.edits.update(edits)
+        result = self.engine.up(
+            self.project, self.stack, {key: value for key, value in self.edits.items() if value is not None}
+        )
+        self.outputs = result.outputs
+        return result
+
+    def client(self, service: str) -> Any:
+        return self.cloud.client(service)
+
+    def now(self) -> float:
+        return self.cloud.clock.now()
+
+    # -- looking ----------------------------------------------------------------------------------------------
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The fleet's Auto Scaling groups as AWS shows them: spot first."""
+        names = [self.outputs[key] for key in ("spotGroup", "onDemandGroup") if self.outputs.get(key)]
+        answer = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=names)
+        return sorted(answer["AutoScalingGroups"], key=lambda group: names.index(group["AutoScalingGroupName"]))
+
+    def running(self) -> int:
+        """Instances that are not terminated."""
+        return len(self.world.instances())
+
+    def at_zero(self) -> bool:
+        """Nothing waits, nothing is in flight, nothing runs and nothing is wanted."""
+        now = self.world.snapshot()
+        return not (now.backlog or now.in_flight or now.running or any(now.desired.values()))
+
+    def backlog(self) -> int:
+        return self.world.snapshot().backlog
+
+    def latch(self) -> dict[str, Any]:
+        """The latch row, read as the README's walk reads it."""
+        row = self.client("dynamodb").get_item(
+            TableName=self.outputs["controlTable"], Key={"pk": {"S": "latch"}}, ConsistentRead=True
+        )
+        return {key: next(iter(value.values())) for key, value in row.get("Item", {}).items()}
+
+    def figures(self) -> dict[str, float]:
+        """The guard's newest figures in dollars: spent_usd, committed_usd, headroom_usd, launch_usd, monthly_usd."""
+        row = self.client("dynamodb").get_item(
+            TableName=self.outputs["controlTable"], Key={"pk": {"S": "budget"}}, ConsistentRead=True
+        )
+        return {key: float(value["N"]) for key, value in row.get("Item", {}).items() if "N" in value}
+
+    def records(self, function: str, since: float) -> list[dict[str, Any]]:
+        """What a function logged from `since` on, oldest first."""
+        logged = self.world.services.functions.records
+        return [one["record"] for one in logged if one["function"] == function and one["at"] >= since]
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Function invocations that ended in an error."""
+        return list(self.world.services.functions.failures)
+
+    def events(self, since: float) -> list[Event]:
+        """Decisions that changed something (the law's own reason), and instances coming into service, since `since`."""
+        found = [
+            Event(record["at"], record["reason"])
+            for record in self.records(self.outputs["controllerFunction"], since)
+            if record.get("event") == "decision" and record.get("acts")
+        ]
+        for group in self.groups():
+            answer = self.client("autoscaling").describe_scaling_activities(
+                AutoScalingGroupName=group["AutoScalingGroupName"]
+            )
+            found += [
+                Event(activity["EndTime"].timestamp(), f"{activity['Description'].rsplit(' ', 1)[-1]} in service")
+                for activity in answer["Activities"]
+                if activity["StatusCode"] == "Successful"
+                and activity["Description"].startswith("Launching")
+                and activity["EndTime"].timestamp() >= since
+            ]
+        return sorted(found, key=lambda event: event.at)
+
+    # -- the picture --------------------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Start sampling for the timeline and counting jobs."""
+        self.world.follow(self.outputs["queueUrl"], self.outputs["jobsTable"], self.outputs["resultsBucket"])
+
+    def note_budget(self, dollars: float) -> None:
+        self.budgets.append((self.now(), dollars))
+
+    def note_latch(self, latched: bool) -> None:
+        self.latches.append((self.now(), latched))
+
+    def drawn(self) -> Timeline:
+        """The timeline so far."""
+        self.timeline.samples = [self._sample(snapshot) for snapshot in self.world.timeline]
+        return self.timeline
+
+    def _sample(self, snapshot: Snapshot) -> Sample:
+        instances: dict[tuple[str, str], int] = {}
+        for (pool, state), count in snapshot.instances.items():
+            key = (pool, STATES.get(state, "booting" if state == "pending" else "draining"))
+            instances[key] = instances.get(key, 0) + count
+        return Sample(
+            at=snapshot.at,
+            backlog=snapshot.backlog,
+            in_flight=snapshot.in_flight,
+            instances=instances,
+            spent_usd=snapshot.spent,
+            budget_usd=_as_of(self.budgets, snapshot.at, 0.0),
+            latched=_as_of(self.latches, snapshot.at, False),
+        )
+
+
+def _as_of(changes: list[tuple[float, Any]], at: float, default: Any) -> Any:
+    value = default
+    for since, new in changes:
+        if since <= at:
+            value = new
+    return value

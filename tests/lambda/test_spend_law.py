@@ -1,0 +1,240 @@
+"""The spend law: the meter loses and doubles nothing, the trip is never missed, the latch changes only as promised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from fleet_control.spend_law import (
+    Latch,
+    Ledger,
+    Prices,
+    Running,
+    Situation,
+    committed_usd,
+    headroom_usd,
+    judge,
+    launch_usd,
+    meter,
+    must_warn,
+    raise_to,
+)
+from fleet_control.spend_ledger import month_bounds, opened
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+PRICES = Prices({"g5.xlarge": 1.006, "g5.2xlarge": 1.212}, dearest=1.861, per_boot=0.05, fixed_per_month=36.0)
+NOV = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
+DEC = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+HOUR = 3600.0
+
+
+def node(name: str, launched: float, ended: float | None = None, **more: object) -> Running:
+    return Running(name, more.pop("type", "g5.xlarge"), "us-east-1a", False, launched, ended, **more)  # type: ignore[arg-type]
+
+
+def listed(lives: list[tuple[float, float]], at: float) -> list[Running]:
+    """What EC2 lists at ``at``: everything launched so far; the end is known once it has come."""
+    return [
+        node(f"i-{n}", start, start + length if start + length <= at else None, disk_usd_per_hour=0.01)
+        for n, (start, length) in enumerate(lives)
+        if start <= at
+    ]
+
+
+lives_of_instances = st.lists(st.tuples(st.floats(0, 40 * HOUR), st.floats(1, 20 * HOUR)), max_size=6)
+tick_times = st.lists(st.floats(0, 60 * HOUR), max_size=25)
+
+
+def _totals(ledgers: dict[str, Ledger]) -> dict[str, float]:
+    return {month: ledger.spent_usd for month, ledger in ledgers.items()}
+
+
+def _run(start: float, lives: list[tuple[float, float]], ticks: list[float]) -> dict[str, Ledger]:
+    """Ledgers by month after ticks in any order (late ones included), with the rule of the store: the newest month."""
+    newest, months = opened(start), {}
+    for at in ticks:
+        if at < month_bounds(newest.month)[0]:
+            continue  # a run that is late by a month finds the newer ledger and its own clock before it
+        made = meter(newest, listed(lives, at), PRICES, at)
+        months.update({one.month: one for one in made})
+        newest = Ledger.from_json(made[-1].to_json())
+    return months
+
+
+@settings(max_examples=150, deadline=None)
+@given(lives_of_instances, tick_times)
+def test_ticks_at_any_times_charge_the_same(lives: list[tuple[float, float]], ticks: list[float]) -> None:
+    """However often, late, doubled or seldom the guard runs, and over midnight of the first: the same dollars."""
+    start = DEC - 20 * HOUR
+    lives = [(start + a, b) for a, b in lives]
+    end = start + 60 * HOUR
+    often = _run(start, lives, [start + t for t in ticks] + [end])
+    once = _run(start, lives, [end])
+    assert _totals(often) == pytest.approx(_totals(once))
+    minimum = sum(max(60.0, min(length, end - begun)) for begun, length in lives if begun < end)
+    charged = sum(one.instance_usd for one in often.values())
+    assert charged == pytest.approx(minimum * 1.006 / HOUR), "running seconds x price, a minute at least"
+    assert sum(one.boot_usd for one in often.values()) == pytest.approx(0.05 * len(lives))
+
+
+def test_month_splits_at_midnight_utc() -> None:
+    november = opened(DEC - HOUR)
+    assert november.month == "2026-11"
+    closed, december = meter(november, [node("i-1", DEC - HOUR)], PRICES, DEC + 2 * HOUR)
+    assert (closed.month, december.month) == ("2026-11", "2026-12")
+    assert closed.instance_usd == pytest.approx(1.006)
+    assert december.instance_usd == pytest.approx(2 * 1.006)
+    assert closed.fixed_usd == pytest.approx(36 / 720), "one hour of November's 720"
+    assert december.fixed_usd == pytest.approx(2 * 36 / 744)
+
+
+def test_months_in_between_are_closed_too() -> None:
+    made = meter(opened(NOV), [], PRICES, datetime(2027, 1, 1, 12, tzinfo=UTC).timestamp())
+    assert [one.month for one in made] == ["2026-11", "2026-12", "2027-01"]
+    assert [round(one.fixed_usd, 2) for one in made[:2]] == [36.0, 36.0]
+
+
+def test_a_minute_at_least_and_only_once() -> None:
+    ledger = meter(opened(NOV), [node("i-1", NOV + 10, NOV + 12)], PRICES, NOV + 15)[-1]
+    again = meter(ledger, [node("i-1", NOV + 10, NOV + 12)], PRICES, NOV + HOUR)[-1]
+    assert ledger.instance_usd == again.instance_usd == pytest.approx(1.006 / 60)
+
+
+def test_vanished_without_a_known_end_is_charged_up_to_now_and_not_again() -> None:
+    ledger = meter(opened(NOV), [node("i-1", NOV)], PRICES, NOV + HOUR)[-1]
+    gone = meter(ledger, [], PRICES, NOV + 2 * HOUR)[-1]
+    assert gone.instance_usd == pytest.approx(2 * 1.006)
+    later = meter(gone, [], PRICES, NOV + 9 * HOUR)[-1]
+    assert later.instance_usd == pytest.approx(2 * 1.006)
+    assert later.instances == {}, "and forgotten in time"
+
+
+def test_an_instance_missing_from_one_listing_loses_nothing() -> None:
+    ledger = meter(opened(NOV), [node("i-1", NOV)], PRICES, NOV + HOUR)[-1]
+    ledger = meter(ledger, [], PRICES, NOV + 2 * HOUR)[-1]
+    ledger = meter(ledger, [node("i-1", NOV)], PRICES, NOV + 5 * HOUR)[-1]
+    assert ledger.instance_usd == pytest.approx(5 * 1.006)
+
+
+def test_a_late_tick_that_misses_an_instance_does_not_end_it() -> None:
+    ledger = meter(opened(NOV), [node("i-1", NOV + HOUR)], PRICES, NOV + 2 * HOUR)[-1]
+    late = meter(ledger, [], PRICES, NOV + HOUR)[-1]
+    assert meter(late, [], PRICES, NOV + 3 * HOUR)[-1].instance_usd == pytest.approx(2 * 1.006)
+
+
+def test_an_end_that_ec2_does_not_date_is_charged_once() -> None:
+    """Terminated without a time: the adapter says "now" at every tick while EC2 still lists it."""
+    ledger = meter(opened(NOV), [node("i-1", NOV)], PRICES, NOV + HOUR)[-1]
+    for hours in (2, 3, 4):
+        ledger = meter(ledger, [node("i-1", NOV, NOV + hours * HOUR)], PRICES, NOV + hours * HOUR)[-1]
+    assert ledger.instance_usd == pytest.approx(2 * 1.006)
+
+
+def test_prices_spot_when_known_and_the_dearest_for_the_unknown() -> None:
+    prices = replace(PRICES, spot={("g5.xlarge", "us-east-1a"): 0.4, ("g5.2xlarge", "us-east-1a"): 9.0})
+    spot = replace(node("i-1", NOV), spot=True)
+    assert prices.running(spot) == 0.4
+    assert prices.running(replace(spot, zone="us-east-1b")) == 1.006
+    assert prices.running(replace(spot, type="g5.2xlarge")) == 1.212, "spot is never charged above on-demand"
+    assert prices.running(replace(spot, type="p9.huge")) == 1.861
+    assert prices.stopping(spot) == 1.006, "what is committed is committed at the on-demand price"
+
+
+def test_committed_counts_what_is_owed_and_the_rest_of_the_month() -> None:
+    at = NOV + 15 * 24 * HOUR
+    running = [node("i-1", NOV, drain_s=300), node("i-2", NOV, at)]
+    # drain 300 s + allowance 600 s + tick 60 s at $1.006; owed: the same at the dearest price that may launch, and a boot.
+    expected = 1.006 * 960 / 3600 + 2 * (1.222 * 960 / 3600 + 0.05) + 18.0
+    assert committed_usd(running, [(2, 300, 0.01), (-1, 300, 0.0)], PRICES, at) == pytest.approx(expected)
+    assert launch_usd(PRICES, 300, 0.01) == pytest.approx(0.05 + 1.222 * (600 + 960) / 3600)
+
+
+def test_another_source_only_raises_the_ledger_of_its_month() -> None:
+    ledger = meter(opened(NOV), [node("i-1", NOV)], PRICES, NOV + HOUR)[-1]
+    assert raise_to(ledger, 0.5, "2026-11") == ledger
+    assert raise_to(ledger, 500.0, "2026-10") == ledger
+    assert raise_to(ledger, float("nan"), "2026-11") == ledger
+    raised = raise_to(ledger, 112.4, "2026-11")
+    assert raised.spent_usd == pytest.approx(112.4)
+    assert raise_to(raised, 112.4, "2026-11") == raised, "the same figure twice raises once"
+    assert meter(raised, [node("i-1", NOV)], PRICES, NOV + 2 * HOUR)[-1].spent_usd > 113.4
+
+
+def test_a_damaged_ledger_is_refused_not_guessed() -> None:
+    good = meter(opened(NOV), [node("i-1", NOV)], PRICES, NOV + HOUR)[-1]
+    assert Ledger.from_json(good.to_json()) == good
+    for text in ("", "{}", "[1]", good.to_json().replace("2026-11", "never"), good.to_json().replace(":0.0", ":null")):
+        with pytest.raises(ValueError, match="ledger record is damaged"):
+            Ledger.from_json(text)
+
+
+def test_warns_once() -> None:
+    ledger = replace(opened(NOV), instance_usd=119.99)
+    assert not must_warn(ledger, 150, 80)
+    assert must_warn(replace(ledger, instance_usd=120.0), 150, 80)
+    assert not must_warn(replace(ledger, instance_usd=140.0, warned=True), 150, 80)
+
+
+NOW = Situation(NOV + 60, 112.4, 37.71, 150.0, 0.5, 23, 1, True)
+
+
+def test_trip_with_its_numbers() -> None:
+    latch, why = judge(Latch(), NOW)
+    assert why == "trip: $112.40 spent + $37.71 committed >= $150.00"
+    assert (latch.latched, latch.reason, latch.generation, latch.month) == (True, "budget", 1, "2026-11")
+    assert judge(latch, NOW) == (latch, "stopped (budget): $112.40 spent + $37.71 committed, budget $150.00")
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0.01, 1e6), st.integers(0, 5))
+def test_the_trip_is_never_missed_and_admission_never_trips(s: float, c: float, budget: float, waiting: int) -> None:
+    latch, _ = judge(Latch(), replace(NOW, spent=s, committed=c, budget=budget, waiting=waiting))
+    assert latch.latched == (s + c >= budget) or latch.reason == "exhausted"
+    left = headroom_usd(s, c, budget)
+    assert left == 0 or s + c + left * 0.999 < budget
+
+
+def test_a_figure_that_is_no_number_trips() -> None:
+    assert judge(Latch(), replace(NOW, spent=float("nan")))[0].latched
+    assert headroom_usd(float("nan"), 0, 150) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "latched"),
+    [
+        ({}, True),
+        ({"waiting": 0}, False),
+        ({"waiting": None}, False),
+        ({"instances": 1}, False),
+        ({"launch": 1.99}, False),
+    ],
+)
+def test_exhausted_only_when_jobs_wait_nothing_runs_and_no_launch_fits(change: dict[str, int], latched: bool) -> None:
+    situation = replace(NOW, spent=100, committed=48, launch=2.01, waiting=23, instances=0)
+    latch, why = judge(Latch(), replace(situation, **change))
+    assert latch.latched == latched
+    if latched:
+        assert latch.reason == "exhausted"
+        assert why.startswith("exhausted: 23 waiting, nothing runs, a launch may cost $2.01 > $2.00 left")
+
+
+@pytest.mark.parametrize(
+    ("reason", "resumes", "spent", "latched"),
+    [
+        ("budget", True, 1.0, False),
+        ("exhausted", True, 1.0, False),
+        ("manual", True, 1.0, True),
+        ("budget", False, 1.0, True),
+        ("budget", True, 140.0, True),
+    ],
+)
+def test_only_a_new_month_lifts_the_latch(reason: str, resumes: bool, spent: float, latched: bool) -> None:
+    before = Latch(True, reason, 4, NOV, "guard", "2026-11")
+    cheap = replace(NOW, spent=spent, resume_on_new_month=resumes)
+    assert judge(before, cheap)[0] == before, "not within its month, however little is spent"
+    after, why = judge(before, replace(cheap, at=DEC + 5))
+    assert after.latched == latched
+    if not latched:
+        assert (after.generation, after.reason, after.by) == (5, "", "new month")
+        assert why == "resume: new month 2026-12, $1.00 spent + $37.71 committed < $150.00"
