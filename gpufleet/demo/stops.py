@@ -28,6 +28,8 @@ from gpufleet.operations import resume as operation
 def over_budget(scene: Scene, step: Step) -> None:
     """A config edit leaves little of the budget; the load goes on; the guard stops the fleet."""
     stage = scene.stage
+    stage.world.run_until(scene.at_rest, limit_s=HOUR)
+    stage.world.run_for(2 * MINUTE)  # the guard's figures then hold nothing but fixed costs as committed
     figures = stage.figures()
     budget = small_budget(scene, figures)
     stage.up(monthlyBudgetUsd=budget)

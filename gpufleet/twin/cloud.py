@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import SimpleNamespace, TracebackType
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import boto3
 from botocore.config import Config
@@ -62,6 +62,8 @@ class Cloud:
     `faults`, if given, sees every call of a role before it is answered and may raise `AwsError` (throttling, outages).
     """
 
+    _open: ClassVar[Cloud | None] = None
+
     def __init__(self, start: float, region: str = "us-east-1", seed: int = 0) -> None:
         self.clock = Clock(start)
         self.random = random.Random(seed)  # noqa: S311 - reproducible simulation, no secret
@@ -72,8 +74,11 @@ class Cloud:
         self.faults: list[Callable[[Call], None]] = []
         self._services: dict[str, ServiceModel] = {}
         self._clients: dict[tuple[str, str, str], Any] = {}
+        if Cloud._open is not None:
+            raise RuntimeError("another Cloud is open: moto's stores are global to the process; close() that one first")
         self._mock = mock_aws(config={"core": {"mock_credentials": False}, "iam": {"load_aws_managed_policies": True}})
         self._mock.start()
+        Cloud._open = self
 
     def __enter__(self) -> Cloud:
         return self
@@ -85,6 +90,7 @@ class Cloud:
         if self._mock is not None:
             self._mock.stop()
             self._mock = None
+            Cloud._open = None
 
     # -- services ---------------------------------------------------------------------------------------------
 
@@ -144,7 +150,8 @@ class Cloud:
             aws_access_key_id=f"TWIN{principal}",
             aws_secret_access_key="twin",  # noqa: S106 - not a secret: it only lets botocore sign
             region_name=region,
-            config=Config(retries={"total_max_attempts": 1}, parameter_validation=True),
+            # A user agent of one word: botocore builds its long one anew for every call.
+            config=Config(retries={"total_max_attempts": 1}, parameter_validation=True, user_agent="twin"),
         )
 
         def keep_params(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -177,7 +178,12 @@ def _listed(statement: Statement, key: str) -> list[str]:
 
 def wildcard(pattern: str, value: str) -> bool:
     """IAM's match: `*` any run of characters, `?` one; nothing else is special."""
-    return re.fullmatch(fnmatch.translate(pattern.replace("[", "[[]")), value) is not None
+    return _compiled(pattern).fullmatch(value) is not None
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(pattern.replace("[", "[[]")))
 
 
 def _conditions_hold(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:

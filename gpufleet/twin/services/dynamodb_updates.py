@@ -1,8 +1,8 @@
 """The short way for an UpdateItem that moto has already accepted once: same table, same expressions, other values.
 
 moto parses and validates an update expression anew for each call, which takes a millisecond; workers and functions make
-thousands of calls of a few shapes. What this module does not understand (nested paths, sets, a failed condition, an
-item that is not there yet, a wrong type) it leaves to moto by answering None, before anything was changed.
+thousands of calls of a few shapes. What this module does not understand (nested paths, sets, a failed condition,
+a wrong type) it leaves to moto by answering None, before anything was changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from moto.dynamodb.comparisons import create_condition_expression_parser
-from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.utilities import dynamo_to_dict
 
 Operand = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]  # (the item's attributes, the call's values)
@@ -51,14 +51,21 @@ def apply(table: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     names, values = params.get("ExpressionAttributeNames") or {}, params.get("ExpressionAttributeValues") or {}
     try:
         changes = _compiled(params.get("UpdateExpression") or "", tuple(sorted(names.items())))
-        item = _present(table, params["Key"])
+        keys = [DynamoType(params["Key"][name]) for name in (table.hash_key_attr, table.range_key_attr) if name]
+        item = table.get_item(*keys) if keys[0] in table.items else None
         if not _condition_holds(params.get("ConditionExpression"), names, values, item):
             return None
+        present = item is not None
+        if item is None:  # an update makes the item that is not there yet
+            item = Item(keys[0], keys[1] if len(keys) > 1 else None, dict(params["Key"]))
         typed = {key: DynamoType(value) for key, value in values.items()}
         new = [(name, operand and operand(item.attrs, typed)) for name, operand in changes]
     except Unsuited:
         return None
-    old = dynamo_to_dict(dict(item.attrs)) if returned == "ALL_OLD" else None
+    if not present:
+        table.put_item(params["Key"])
+        item = table.get_item(*keys)
+    old = (dynamo_to_dict(dict(item.attrs)) if present else {}) if returned == "ALL_OLD" else None
     for name, value in new:
         if value is None:
             item.attrs.pop(name, None)
@@ -67,14 +74,6 @@ def apply(table: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     if returned == "NONE":
         return {}
     return {"Attributes": old if old is not None else dynamo_to_dict(dict(item.attrs))}
-
-
-def _present(table: Any, key: Mapping[str, Any]) -> Any:
-    keys = [DynamoType(key[name]) for name in (table.hash_key_attr, table.range_key_attr) if name]
-    item = table.get_item(*keys) if keys[0] in table.items else None
-    if item is None:
-        raise Unsuited
-    return item
 
 
 def _condition_holds(expression: str | None, names: Any, values: Any, item: Any) -> bool:
