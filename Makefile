@@ -51,4 +51,7 @@ $(VENV)/.installed: requirements-dev.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
+	@printf '%s\n' '#!/bin/sh' 'here=$$(cd "$$(dirname "$$0")/../.." && pwd)' \
+		'PYTHONPATH="$$here" exec "$$here/.venv/bin/python" -m gpufleet "$$@"' > $(BIN)/gpufleet
+	@chmod +x $(BIN)/gpufleet
 	@touch $@

@@ -33,6 +33,7 @@ fleet_args = cloud.GpuFleetArgs(
     drain_s=s.drain_seconds,
     disk_gb=a.disk_gib,
     ami=s.ami,
+    ssm=a.session_manager,
 )
 fleet = cloud.GpuFleet("inference", fleet_args, opts)
 spending = cloud.Spending(s.monthly_budget_usd, fixed_usd, boot_usd, s.budget_warn_percent, s.resume_on_new_month)

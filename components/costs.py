@@ -31,13 +31,14 @@ SQS_USD_PER_REQUEST: Final = 0.40 / 1e6  # aws.amazon.com/sqs/pricing, standard 
 DYNAMODB_USD_PER_WRITE: Final = 0.625 / 1e6  # aws.amazon.com/dynamodb/pricing/on-demand, write request unit
 DYNAMODB_USD_PER_READ: Final = 0.125 / 1e6  # same page, read request unit
 GP3_USD_PER_GIB_MONTH: Final = 0.08  # aws.amazon.com/ebs/pricing, gp3 with its base speed
-EBS_HOURS_PER_MONTH: Final = 730  # how the gp3 price becomes an hourly one, on the same page
+EBS_HOURS_PER_MONTH: Final = 720  # the same page reckons the gp3 price by seconds of a 30-day month
 
 LOOKS_PER_MINUTE: Final = 6  # the controller looks at the queue every ten seconds
+OVERLAP: Final = 1.1  # a run of the controller goes on until the next one has taken over
 CONTROLLER_MIB: Final = 256
 GUARD_SECONDS_PER_RUN: Final = 5  # one run a minute; most take one or two seconds
 LOG_BYTES_PER_LOOK: Final = 1000
-ALARMS: Final = 10  # alarms a stack creates, at most
+ALARMS: Final = 11  # alarms a stack creates, at most
 METRICS: Final = 10  # custom metrics the functions publish, at most
 
 LOCAL_IMAGE_GB: Final = 0.5  # what still passes the NAT gateway at a boot with the image in the region's ECR
@@ -61,7 +62,7 @@ def fixed_costs(own_network: bool, region: str) -> tuple[FixedCost, ...]:
     looks = minutes * LOOKS_PER_MINUTE
     gib = CONTROLLER_MIB / 1024
     items = [
-        ("controller function, always running", SECONDS_PER_MONTH * gib * LAMBDA_USD_PER_GB_SECOND),
+        ("controller function, always running", SECONDS_PER_MONTH * OVERLAP * gib * LAMBDA_USD_PER_GB_SECOND),
         ("guard function, once a minute", minutes * GUARD_SECONDS_PER_RUN * gib * LAMBDA_USD_PER_GB_SECOND),
         ("function starts", 2 * minutes * LAMBDA_USD_PER_REQUEST),
         ("queue reads", looks * SQS_USD_PER_REQUEST),

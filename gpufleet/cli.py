@@ -26,4 +26,4 @@ app.command("docs-config")(docs_config.docs_config)
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="gpufleet")

@@ -44,12 +44,14 @@ fail() {
 }
 trap 'fail "line $LINENO: $BASH_COMMAND"' ERR
 
-# A Python of at least 3.11 that has boto3 for every user: the deep-learning AMI has it as python3.12.
+# A Python of at least 3.11 whose boto3 knows conditional writes to S3: the deep-learning AMI has it as python3.12.
 find_python() {
   local candidate
   for candidate in python3.14 python3.13 python3.12 python3.11 python3; do
     if command -v "$candidate" >/dev/null \
-      && "$candidate" -I -c 'import sys, boto3; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      && "$candidate" -I -c 'import sys, boto3, botocore.session as b
+s3 = b.get_session().get_service_model("s3").operation_model("PutObject")
+sys.exit(sys.version_info < (3, 11) or "IfNoneMatch" not in s3.input_shape.members)' 2>/dev/null; then
       command -v "$candidate"
       return
     fi

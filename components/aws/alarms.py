@@ -86,6 +86,20 @@ def meter_silent(stack: str) -> Plan:
     return plan | {"comparison_operator": "LessThanThreshold", "treat_missing_data": "breaching"}
 
 
+def controller_silent(fleet: str) -> Plan:
+    """The controller has published nothing for 5 minutes: nothing wakes the fleet, and nothing sends it home."""
+    plan = _plan(
+        f"The controller of {fleet} is silent: nothing launches, and idle instances stay. Look at its schedule and log",
+        namespace=NAMESPACE,
+        metric="Waiting",
+        dimensions={"Fleet": fleet},
+        statistic="SampleCount",
+        threshold=1,
+        minutes=5,
+    )
+    return plan | {"comparison_operator": "LessThanThreshold", "treat_missing_data": "breaching"}
+
+
 def serves_nothing(fleet: str) -> Plan:
     """Instances are in service, jobs wait, and none was completed for 15 minutes: GPUs burn money on a hung engine.
 

@@ -65,7 +65,7 @@ class GpuFleet(AwsComponent):
 
     Does not: scale (a `QueueDepthScaler` does), stop at a budget (a `BudgetGuard` does), or replace instances of an
     old template version (the controller drains them one by one; no instance refresh, it fails on protected instances).
-    Fails: an instance whose model does not answer within `boot_deadline_s` is terminated; the scaler counts it.
+    Fails: an instance whose model does not answer within `boot_deadline_s` is terminated, and the group tries again.
     """
 
     def __init__(self, name: str, args: GpuFleetArgs, opts: pulumi.ResourceOptions | None = None) -> None:

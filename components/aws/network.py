@@ -76,7 +76,7 @@ class Network(AwsComponent):
     S3 and DynamoDB, and one NAT gateway.
 
     Does not: peer, log flows, or make interface endpoints. Fails: the one NAT gateway stands in one zone; without it
-    nodes that are up keep serving from S3 and DynamoDB but cannot reach SQS, and the watchdog ends them.
+    nodes that are up still reach S3 and DynamoDB but not SQS: jobs wait, and `oldest-message` alarms.
     """
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:

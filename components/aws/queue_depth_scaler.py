@@ -135,7 +135,7 @@ class QueueDepthScaler(AwsComponent):
 
     Does not: meter or stop anything for money, and never lets AWS choose a victim: it drains instances by name.
     Fails: a run that dies is followed by the next minute's; the lease in the control table keeps two from acting at
-    once. With a guard that is silent for ten minutes it launches nothing.
+    once. While the guard's figures are older than three minutes it launches nothing; silent, it raises an alarm.
     """
 
     def __init__(self, name: str, args: QueueDepthScalerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -176,6 +176,14 @@ class QueueDepthScaler(AwsComponent):
             f"{name}-serves-nothing",
             alarms.serves_nothing(args.fleet.fleet),
             self.names.alarm("serves-nothing"),
+            args.alerts,
+            self.tags,
+        )
+        self.silent = alarms.alarm(
+            self,
+            f"{name}-controller-silent",
+            alarms.controller_silent(args.fleet.fleet),
+            self.names.alarm("controller-silent"),
             args.alerts,
             self.tags,
         )

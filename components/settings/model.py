@@ -134,8 +134,9 @@ class Advanced(_Frozen):
     lease_seconds: Annotated[int, whole(30, 3_600, "120 suits most")] = Field(
         default=120, description="How long a job stays hidden after its worker's last heartbeat (SQS visibility)."
     )
-    max_receive_count: Annotated[int, whole(3, 1_000, "10 suits spot instances")] = Field(
-        default=10, description="Receives after which a message goes to the dead letters; interruptions count too."
+    max_receive_count: Annotated[int, whole(8, 1_000, "10 suits spot instances; the keeper takes up to 6")] = Field(
+        default=10,
+        description="Receives after which a message goes to the dead letters; interruptions and the keeper count too.",
     )
     disk_gib: Annotated[int, whole(75, 16_384, "image, weights and 75 GiB for the system")] = Field(
         default=150, description="Root volume of a node (gp3), for the system, the image and the weights."
@@ -145,6 +146,10 @@ class Advanced(_Frozen):
         AfterValidator(checked_log_days),
         Rule("must be a retention that CloudWatch Logs knows", "30 suits most"),
     ] = Field(default=30, description="How long logs are kept, in days.")
+    session_manager: Flag = Field(
+        default=False,
+        description="Operators may open a session on a node through AWS Systems Manager (there is no SSH).",
+    )
     dry_run: Flag = Field(default=False, description="The controller only writes down what it would do.")
 
 

@@ -29,8 +29,15 @@ def test_fixed_costs_are_itemised_and_grow_with_the_region() -> None:
     )
 
 
+def test_the_budget_page_shows_the_idle_month_item_by_item() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "budget.md").read_text()
+    for item in costs.fixed_costs(True, "us-east-1"):
+        assert f"| {item.what} | {item.usd_per_month:.2f} |" in page
+    assert f"**{costs.fixed_usd_per_month(True, 'us-east-1'):.2f}**" in page
+
+
 def test_a_disk_costs_its_size() -> None:
-    assert costs.disk_usd_per_hour(100, "us-east-1") * 730 == pytest.approx(8)
+    assert costs.disk_usd_per_hour(100, "us-east-1") * 720 == pytest.approx(8)
     assert costs.disk_usd_per_hour(100, "eu-central-1") > costs.disk_usd_per_hour(100, "us-east-1")
 
 

@@ -493,3 +493,11 @@ def test_the_age_of_the_oldest_message_is_blind_to_poison(account: ServicesAccou
         receive(account, url)
     account.clock.run_for(5)
     assert queue.oldest_age() == 5
+
+
+def test_one_receive_never_holds_a_message_twice(account: ServicesAccount) -> None:
+    url = account.sqs.create_queue(QueueName="peek")["QueueUrl"]
+    account.sqs.send_message(QueueUrl=url, MessageBody="only one")
+    answer = account.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
+    assert len(answer["Messages"]) == 1
+    assert counts(account, url) == (1, 0, 0)

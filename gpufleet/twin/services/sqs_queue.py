@@ -108,15 +108,22 @@ class Queue:
         """Receive up to `most` visible messages, hiding them for `visibility` seconds."""
         self.settle()
         taken: list[Message] = []
+        seen_again = []  # with visibility 0 a message is visible at once, but not twice in one answer
         while len(taken) < most and self._ready:
-            _, _, moves, message = heapq.heappop(self._ready)
+            entry = heapq.heappop(self._ready)
+            _, _, moves, message = entry
             if message.state != "visible" or message.moves != moves:
+                continue
+            if message in taken:
+                seen_again.append(entry)
                 continue
             if self.redrive and message.receives >= self.redrive[1]:
                 self._dead_letter(message, self.redrive[0])
                 continue
             self._deliver(message, visibility)
             taken.append(message)
+        for entry in seen_again:
+            heapq.heappush(self._ready, entry)
         self.flow.received += len(taken)
         self.flow.empty_receives += not taken
         return taken

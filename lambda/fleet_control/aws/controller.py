@@ -24,7 +24,12 @@ from .observe import Sighting, look, read_queue
 
 LOOK_S = 10.0
 RUN_S = 120.0  # the next run starts within a minute, give or take; two minutes bridge one that was dropped
+BLIND_LOOKS = 3  # a run that ends with so many failed looks in a row ends as an error, which raises the alarm
 RESERVE_S = 15.0  # a look is not begun with less time than this before the function's timeout
+
+
+class BlindError(RuntimeError):
+    """The run could not see or act for its last looks; nothing was raised meanwhile."""
 
 
 @dataclass
@@ -40,10 +45,11 @@ class Run:
     logged: str = ""
     at_rest: bool = False
     reported: bool = False
+    failed: int = 0  # looks in a row that failed
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
-    """Entry point; answers the last reason."""
+    """Entry point; answers the last reason. Raises BlindError when the last looks all failed."""
     config = controller(runtime.environ)
     lease = store.take_lease(config.control_table, config.fleet)
     run = Run(config, lease.fence, State.from_json(lease.state), dict(lease.seen))
@@ -56,14 +62,19 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
         if looks * LOOK_S >= RUN_S or left < max(0.0, pause) + RESERVE_S:
             break
         runtime.sleep(max(0.0, pause))
+    if run.failed >= BLIND_LOOKS:
+        raise BlindError(f"{run.failed} looks in a row failed; {run.reason}")
     return {"statusCode": 200, "body": run.reason}
 
 
 def _look_safely(run: Run) -> bool:
     """One look; False when the run is over. Whatever goes wrong is logged, and the next look goes on."""
     try:
-        return _look(run)
+        goes_on = _look(run)
+        run.failed = 0
+        return goes_on
     except Exception as error:
+        run.failed += 1
         run.reason = f"look failed: {type(error).__name__}: {error}"
         runtime.log({"event": "look-failed", "fleet": run.config.fleet, "at": runtime.now(), "reason": run.reason})
         return True
