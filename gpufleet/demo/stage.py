@@ -6,6 +6,7 @@ bill. Nothing here decides anything.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -145,10 +146,15 @@ class Stage:
 
     def drawn(self) -> Timeline:
         """The timeline so far."""
-        self.timeline.samples = [self._sample(snapshot) for snapshot in self.world.timeline]
+        held = [
+            (record["at"], record["spent_usd"] + record["committed_usd"])
+            for record in self.records(self.outputs["scaleToZeroFunction"], 0)
+            if "committed_usd" in record
+        ]
+        self.timeline.samples = [self._sample(snapshot, held) for snapshot in self.world.timeline]
         return self.timeline
 
-    def _sample(self, snapshot: Snapshot) -> Sample:
+    def _sample(self, snapshot: Snapshot, held: list[tuple[float, float]]) -> Sample:
         instances: dict[tuple[str, str], int] = {}
         for (pool, state), count in snapshot.instances.items():
             key = (pool, STATES.get(state, "booting" if state == "pending" else "draining"))
@@ -159,14 +165,12 @@ class Stage:
             in_flight=snapshot.in_flight,
             instances=instances,
             spent_usd=snapshot.spent,
+            held_usd=_as_of(held, snapshot.at, 0.0),
             budget_usd=_as_of(self.budgets, snapshot.at, 0.0),
             latched=_as_of(self.latches, snapshot.at, False),
         )
 
 
 def _as_of(changes: list[tuple[float, Any]], at: float, default: Any) -> Any:
-    value = default
-    for since, new in changes:
-        if since <= at:
-            value = new
-    return value
+    known = bisect.bisect_right(changes, at, key=lambda change: change[0])
+    return changes[known - 1][1] if known else default

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 # Instance states from the first to the last in life; the picture stacks them in this order, pool by pool.
 STATES = ("booting", "in service", "draining")
@@ -21,13 +22,17 @@ COLOURS = {
 
 @dataclass(frozen=True)
 class Sample:
-    """The system at one moment. `at` unix seconds; counts of messages; instances by (pool, state); dollars."""
+    """The system at one moment. `at` unix seconds; counts of messages; instances by (pool, state); dollars.
+
+    `spent_usd` is the cloud's own bill; `held_usd` what the guard holds against the budget: spent and committed.
+    """
 
     at: float
     backlog: int
     in_flight: int
     instances: dict[tuple[str, str], int]
     spent_usd: float
+    held_usd: float
     budget_usd: float
     latched: bool
 
@@ -58,7 +63,7 @@ def draw(timeline: Timeline, title: str, files: Sequence[Path]) -> None:
     queue.fill_between(hours, [s.backlog for s in timeline.samples], step="post", color="#969696", label="waiting")
     queue.step(hours, [s.in_flight for s in timeline.samples], where="post", color="#252525", lw=1, label="in flight")
     queue.set_ylabel("messages")
-    queue.legend(loc="upper left", frameon=False, ncols=2)
+    _legend(queue, max(s.backlog for s in timeline.samples))
 
     layers = [(pool, state) for pool in POOLS for state in STATES]
     used = [layer for layer in layers if any(s.instances.get(layer) for s in timeline.samples)]
@@ -66,25 +71,20 @@ def draw(timeline: Timeline, title: str, files: Sequence[Path]) -> None:
         stacks = [[s.instances.get(layer, 0) for s in timeline.samples] for layer in used]
         labels = [f"{pool} {state}" for pool, state in used]
         fleet.stackplot(hours, *stacks, step="post", colors=[COLOURS[layer] for layer in used], labels=labels)
-        fleet.legend(loc="upper left", frameon=False, ncols=3)
+        _legend(fleet, max(sum(s.instances.values()) for s in timeline.samples))
     fleet.set_ylabel("instances")
     fleet.yaxis.get_major_locator().set_params(integer=True)
 
     money.step(hours, [s.budget_usd for s in timeline.samples], where="post", color="#cb181d", lw=1.5, label="budget")
-    money.step(hours, [s.spent_usd for s in timeline.samples], where="post", color="#238b45", lw=1.5, label="spent")
+    held, spent = [s.held_usd for s in timeline.samples], [s.spent_usd for s in timeline.samples]
+    money.step(hours, held, where="post", color="#fe9929", lw=1.5, label="spent + committed, by the guard")
+    money.step(hours, spent, where="post", color="#238b45", lw=1.5, label="spent, by the cloud's own bill")
     money.set_ylabel("USD this month")
-    money.set_ylim(bottom=0)
     money.set_xlabel("hours since the start")
-    money.legend(loc="upper left", frameon=False, ncols=2)
+    _legend(money, max(max(s.budget_usd, s.held_usd) for s in timeline.samples))
 
     _shade_stops(timeline, hours, (queue, fleet, money))
-    for at, label in timeline.marks:
-        hour = (at - start) / 3600
-        for axis in (queue, fleet, money):
-            axis.axvline(hour, color="#bdbdbd", lw=0.8, ls=":")
-        queue.annotate(
-            label, (hour, 1.02), xycoords=("data", "axes fraction"), rotation=25, ha="left", va="bottom", fontsize=8
-        )
+    _marks(timeline, (hours[-1] - hours[0]) or 1.0, (queue, fleet, money))
     for axis in (queue, fleet, money):
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0)
@@ -95,7 +95,32 @@ def draw(timeline: Timeline, title: str, files: Sequence[Path]) -> None:
     plt.close(figure)
 
 
-def _shade_stops(timeline: Timeline, hours: Sequence[float], axes: Sequence[object]) -> None:
+def _legend(axis: Any, highest: float) -> None:
+    """One line above the data: room is made for it."""
+    axis.set_ylim(0, 1.3 * max(highest, 1))
+    axis.legend(loc="upper left", frameon=False, ncols=6, fontsize=9)
+
+
+def _marks(timeline: Timeline, span_h: float, axes: Sequence[Any]) -> None:
+    """A dotted line and a label each; a label that would stand in another's way goes one step up."""
+    free_from: list[float] = []  # for each step, the hour from which it is free
+    for at, label in timeline.marks:
+        hour = (at - timeline.samples[0].at) / 3600
+        for axis in axes:
+            axis.axvline(hour, color="#bdbdbd", lw=0.8, ls=":")
+        level = next((k for k, free in enumerate(free_from) if free <= hour), len(free_from))
+        free_from[level : level + 1] = [hour + 0.008 * span_h * (len(label) + 2)]  # 0.8 % of the width a letter
+        axes[0].annotate(
+            label,
+            (hour, 1.03 + 0.1 * level),
+            xycoords=("data", "axes fraction"),
+            ha="left" if hour < 0.9 * span_h else "right",
+            va="bottom",
+            fontsize=8,
+        )
+
+
+def _shade_stops(timeline: Timeline, hours: Sequence[float], axes: Sequence[Any]) -> None:
     """A light red background while the fleet is latched."""
     begin: float | None = None
     for hour, sample in zip([*hours, hours[-1]], [*timeline.samples, None], strict=True):
@@ -104,5 +129,5 @@ def _shade_stops(timeline: Timeline, hours: Sequence[float], axes: Sequence[obje
             begin = hour
         elif not latched and begin is not None:
             for axis in axes:
-                axis.axvspan(begin, hour, color="#fee0d2", alpha=0.6, lw=0)  # type: ignore[attr-defined]
+                axis.axvspan(begin, hour, color="#fee0d2", alpha=0.6, lw=0)
             begin = None

@@ -47,12 +47,12 @@ class ServiceModel(Protocol):
     """A service of our own: `call` answers in the shape of the boto3 response or raises `AwsError`.
 
     An operation that the model does not know raises `NotModelledError`, unless the model says (by `handles`) that moto
-    may answer it.
+    may answer it. Answering None leaves this one call to moto.
     """
 
     def handles(self, operation: str) -> bool: ...
 
-    def call(self, operation: str, params: dict[str, Any], principal: str) -> dict[str, Any]: ...
+    def call(self, operation: str, params: dict[str, Any], principal: str) -> dict[str, Any] | None: ...
 
 
 class Cloud:

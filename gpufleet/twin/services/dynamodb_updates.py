@@ -52,7 +52,7 @@ def apply(table: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         changes = _compiled(params.get("UpdateExpression") or "", tuple(sorted(names.items())))
         keys = [DynamoType(params["Key"][name]) for name in (table.hash_key_attr, table.range_key_attr) if name]
-        item = table.get_item(*keys) if keys[0] in table.items else None
+        item: Any = table.get_item(*keys) if keys[0] in table.items else None
         if not _condition_holds(params.get("ConditionExpression"), names, values, item):
             return None
         present = item is not None
