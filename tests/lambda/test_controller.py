@@ -294,11 +294,16 @@ def test_a_failing_look_is_logged_and_the_next_one_goes_on(world: World, functio
 
 
 @pytest.mark.parametrize("operation", ["get_queue_attributes", "describe_auto_scaling_groups", "set_desired_capacity"])
-def test_errors_never_end_a_run_nor_raise_capacity(world: World, functions: Functions, operation: str) -> None:
+def test_a_run_of_failing_looks_raises_no_capacity_and_ends_as_an_error(
+    world: World, functions: Functions, operation: str
+) -> None:
     world.admit()
     world.queue[""] = 15
     world.failing = {operation: "InternalFailure"}
-    assert functions.controller(seconds=150).startswith("look failed: ClientError")
+    with pytest.raises(RuntimeError, match="looks in a row failed; look failed: ClientError"):
+        functions.controller(seconds=150)
+    looks = sum(record["event"] == "look-failed" for record in world.logs)
+    assert looks > 10  # the run went on looking
     assert world.changed("desired") == []
 
 
