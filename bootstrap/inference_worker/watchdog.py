@@ -14,7 +14,7 @@ from .ports import FleetStore, UnavailableError
 from .runtime import Runtime
 
 LOOK_S = 30
-# An allowance lasts ten minutes: one that could not be read for that long may have run out, so it has.
+# An allowance lasts ten minutes: one that could not be read for that long may have been withdrawn, so it has.
 UNREADABLE_S = 600
 STOP_MARGIN_S = 120  # what systemd may take beyond the drain itself (see the worker's TimeoutStopSec)
 POWEROFF_AFTER = 10  # refused terminations, about eight minutes: then the machine at least stops costing
@@ -26,15 +26,15 @@ def run(config: NodeConfig, runtime: Runtime) -> int:
     if not config.allowance:
         return 0
     fleet = _fleet(config, runtime)
-    read_at = runtime.now()
+    over_at = runtime.now() + UNREADABLE_S
     while True:
-        valid = _valid(runtime, fleet)
-        if valid:
-            read_at = runtime.now()
-        if valid is False or runtime.now() - read_at >= UNREADABLE_S:
+        until = _until(runtime, fleet)
+        if until is not None:
+            over_at = min(until, runtime.now() + UNREADABLE_S)
+        if runtime.now() >= over_at:
             break
         runtime.sleep(LOOK_S)
-    runtime.log({"event": "allowance-over", "read": valid is False})
+    runtime.log({"event": "allowance-over", "read": until is not None})
     _leave(config, runtime)
     return 0
 
@@ -44,8 +44,8 @@ def admit(config: NodeConfig, runtime: Runtime) -> int:
     row that cannot be read does not hold the boot up: `run` looks again."""
     if not config.allowance:
         return 0
-    fleet = _fleet(config, runtime)
-    return run(config, runtime) if _valid(runtime, fleet) is False else 0
+    until = _until(runtime, _fleet(config, runtime))
+    return run(config, runtime) if until is not None and runtime.now() >= until else 0
 
 
 def _fleet(config: NodeConfig, runtime: Runtime) -> FleetTable:
@@ -53,14 +53,13 @@ def _fleet(config: NodeConfig, runtime: Runtime) -> FleetTable:
     return FleetTable(runtime.client("dynamodb"), config.jobs_table, config.fleet, instance_id="")
 
 
-def _valid(runtime: Runtime, fleet: FleetStore) -> bool | None:
-    """Whether the allowance holds; None if it cannot be read. A row that is not there was never granted."""
+def _until(runtime: Runtime, fleet: FleetStore) -> float | None:
+    """Until when the allowance holds (0: it was never granted); None if it cannot be read."""
     try:
-        until = fleet.allowance()
+        return fleet.allowance() or 0.0
     except UnavailableError as problem:
         runtime.log({"event": "allowance-unreadable", "problem": str(problem)})
         return None
-    return until is not None and until >= runtime.now()
 
 
 def _leave(config: NodeConfig, runtime: Runtime) -> None:

@@ -50,7 +50,11 @@ class InferenceQueueArgs:
                 "resend_after_s",
                 "the keeper runs daily: two days less than retention_s leave it a second chance",
             ),
-            (1 <= self.max_receive_count <= 1000, "max_receive_count", "SQS takes 1 to 1000"),
+            (
+                3 <= self.max_receive_count <= 1000,
+                "max_receive_count",
+                "SQS takes up to 1000; below 3 no receive is left in which a message near the limit could be copied",
+            ),
             (1024 <= self.max_message_bytes <= 1_048_576, "max_message_bytes", "SQS takes 1024 to 1048576"),
         )
         faults = [f"{name} is {getattr(self, name)}: {rule}" for holds, name, rule in rules if not holds]
@@ -236,7 +240,12 @@ class InferenceQueue(AwsComponent):
                 handler="fleet_control.aws.queue_keeper.handler",
                 description="Re-sends jobs that have waited for days, before SQS drops them",
                 config=self.queue.url.apply(
-                    lambda url: {"stack": args.scope.stack, "queue_url": url, "resend_after_s": args.resend_after_s}
+                    lambda url: {
+                        "stack": args.scope.stack,
+                        "queue_url": url,
+                        "resend_after_s": args.resend_after_s,
+                        "max_receive_count": args.max_receive_count,
+                    }
                 ),
                 statements=self.queue.arn.apply(policies.keeper),
                 schedule="rate(1 day)",

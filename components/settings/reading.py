@@ -12,7 +12,7 @@ from ..clouds import CLOUDS
 from ..naming import Names
 from . import sources
 from .faults import Fault, SettingsError
-from .model import HOOK_MARGIN_SECONDS, SettingsFields
+from .model import SettingsFields
 from .reader import Reader
 from .rules import RULES, is_production
 
@@ -41,16 +41,6 @@ class Settings(SettingsFields):
     def is_production(self) -> bool:
         """True if the stack is named as a production stack."""
         return is_production(self.stack)
-
-    @property
-    def launch_hook_seconds(self) -> int:
-        """Heartbeat timeout of the launch hook: the boot deadline and a margin, 120 to 7200."""
-        return self.advanced.boot_deadline_seconds + HOOK_MARGIN_SECONDS
-
-    @property
-    def terminate_hook_seconds(self) -> int:
-        """Heartbeat timeout of the terminate hook: the drain and a margin, 90 to 7200."""
-        return self.drain_seconds + HOOK_MARGIN_SECONDS
 
     @property
     def architecture(self) -> str:

@@ -11,11 +11,13 @@ from typing import Any
 from components import costs
 from components.settings import Settings
 from gpufleet.demo.report import Check, Report, Step
-from gpufleet.demo.stage import Stage
+from gpufleet.demo.stage import START, Stage
 from gpufleet.operations import resume as operation
 from gpufleet.planner.traces import Profile
+from gpufleet.twin.billing import month_bounds, month_of
 
 MINUTE, HOUR = 60.0, 3600.0
+MACHINES = ("spot", "on-demand", "disk")  # kinds of lines in the bill
 
 
 @dataclass
@@ -40,6 +42,10 @@ class Scene:
         """Nothing waits or is in work."""
         now = self.stage.world.snapshot()
         return not (now.backlog or now.in_flight)
+
+    def guard_silent_s(self) -> float:
+        """The age of the guard's figures; infinite if it never wrote any."""
+        return self.stage.now() - self.stage.figures().get("at", -math.inf)
 
     def say(self, step: Step, text: str) -> None:
         self.report.line(step, text)
@@ -97,6 +103,7 @@ def nothing_broken(scene: Scene, step: Step) -> None:
         ok=account.in_order,
         where=f"table {scene.stage.outputs['jobsTable']}",
     )
+    _metered_in_full(scene, step)
     failures = scene.stage.failures()
     check(
         step,
@@ -108,12 +115,30 @@ def nothing_broken(scene: Scene, step: Step) -> None:
     )
 
 
+def _metered_in_full(scene: Scene, step: Step) -> None:
+    """The guard's ledger against the bill, as of its last tick, and without what other sources raised it by."""
+    ledger, bill = scene.stage.ledger(), scene.stage.world.bill
+    metered = sum(ledger.get(part, 0.0) for part in ("instance_usd", "disk_usd", "boot_usd"))
+    billed = sum(line.usd for line in bill.lines(as_of=ledger.get("metered_at")) if line.kind in MACHINES)
+    check(
+        step,
+        "the guard's ledger is never under the bill",
+        expected=f"at least ${billed:.4f} for machines",
+        seen=f"${metered:.4f}",
+        ok=metered >= billed,
+        where=f"row ledger#... in {scene.stage.outputs['controlTable']}",
+    )
+
+
 def _failure(failure: dict[str, Any]) -> str:
     return f"{failure['function']}: {failure.get('type', '')}: {failure.get('message', '')}"[:300]
 
 
-def stopped_checks(scene: Scene, step: Step, took_s: float, stopped: bool) -> None:
-    """What must hold of a stopped fleet: nothing runs, nothing can launch, jobs are still accepted."""
+def stopped_checks(scene: Scene, step: Step, took_s: float, stopped: bool, killed_s: float) -> None:
+    """What must hold of a stopped fleet: nothing runs, nothing can launch, jobs are still accepted, none was cut.
+
+    `took_s`: from the trip to nothing running; `killed_s`: seconds of work that had been cut before the stop.
+    """
     stage = scene.stage
     check(
         step,
@@ -138,16 +163,26 @@ def stopped_checks(scene: Scene, step: Step, took_s: float, stopped: bool) -> No
         ok=not open_groups,
         where=log_of(stage, "scaleToZeroFunction"),
     )
-    before = stage.backlog()
+    before = len(open_jobs(stage))
     stage.world.traffic.send(stage.outputs["queueUrl"], 3)
     stage.world.run_for(3 * MINUTE)
+    waiting = len(open_jobs(stage))
     check(
         step,
         "the queue still accepts jobs, and nothing wakes for them",
         expected=f"{before + 3} waiting, 0 running",
-        seen=f"{stage.backlog()} waiting, {stage.running()} running",
-        ok=stage.backlog() == before + 3 and not stage.running(),
+        seen=f"{waiting} waiting, {stage.running()} running",
+        ok=waiting == before + 3 and not stage.running(),
         where=log_of(stage, "controllerFunction"),
+    )
+    cut = stage.world.work_killed_s - killed_s
+    check(
+        step,
+        "no job is killed by the stop",
+        expected="0 s of work lost",
+        seen=f"{cut:.0f} s",
+        ok=cut == 0,
+        where="the terminate hooks and the node logs",
     )
 
 
@@ -161,13 +196,17 @@ def tell_stopped(scene: Scene, step: Step, took_s: float) -> None:
 
 
 def within_budget(scene: Scene, step: Step, budget: float) -> None:
-    bill = scene.stage.world.bill.total()
+    """The month, not only its first hours: what the machines cost so far, and every fixed cost to its end."""
+    bill, settings = scene.stage.world.bill.by_kind(), scene.settings
+    machines = sum(bill.get(kind, 0.0) for kind in MACHINES)
+    start, end = month_bounds(month_of(START))
+    fixed = costs.fixed_usd_per_month(settings.network is None, settings.region) * (end - START) / (end - start)
     check(
         step,
         "the bill stays within the budget",
-        expected=f"at most ${budget:.2f}",
-        seen=f"${bill:.2f} by the embedded cloud's own bill",
-        ok=bill <= budget,
+        expected=f"at most ${budget:.2f} by the end of the month",
+        seen=f"${machines:.2f} for machines by the embedded cloud's own bill, and ${fixed:.2f} fixed",
+        ok=machines + fixed <= budget,
         where=log_of(scene.stage, "scaleToZeroFunction"),
     )
 
@@ -206,6 +245,20 @@ def raise_and_resume(scene: Scene, step: Step, budget: float) -> None:
     )
 
 
+def guard_lives(scene: Scene, step: Step) -> bool:
+    """Whether the guard tells what it holds against the budget, and did so just now; without it nothing may run."""
+    silent = scene.guard_silent_s()
+    check(
+        step,
+        "the guard watches the budget every minute",
+        expected=f"its figures, at most {operation.FRESH_S:.0f} s old",
+        seen="no figures" if math.isinf(silent) else f"figures {silent:.0f} s old",
+        ok=silent <= operation.FRESH_S,
+        where=log_of(scene.stage, "scaleToZeroFunction"),
+    )
+    return silent <= operation.FRESH_S
+
+
 def ask_guard(stage: Stage) -> dict[str, Any]:
     """`aws lambda invoke` of the guard, as in the README's walk: its answer."""
     answer = stage.client("lambda").invoke(FunctionName=stage.outputs["scaleToZeroFunction"], Payload=b"{}")
@@ -215,12 +268,12 @@ def ask_guard(stage: Stage) -> dict[str, Any]:
 class Load:
     """Keeps every slot of the cap busy: tops the backlog up each minute, until stopped."""
 
-    def __init__(self, scene: Scene, service_s: float = 120.0) -> None:
+    def __init__(self, scene: Scene) -> None:
         settings = scene.settings
         self._stage = scene.stage
-        self._service_s = min(service_s, settings.drain_seconds / 2)
-        # Two minutes of work for the whole cap: enough to want all of it, little enough to be served after a resume.
-        self._level = math.ceil(settings.max_gpu_instances * settings.model.slots * 120 / self._service_s)
+        self._service_s = 0.75 * settings.drain_seconds  # a drain lets every one of them end
+        # One more job for every slot: enough to want the whole cap, little enough to be served after a resume.
+        self._level = settings.max_gpu_instances * settings.model.slots
         self._on = False
 
     def start(self) -> None:

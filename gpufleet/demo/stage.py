@@ -7,6 +7,7 @@ bill. Nothing here decides anything.
 from __future__ import annotations
 
 import bisect
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,8 +19,9 @@ from gpufleet.twin.cloud import Cloud
 from gpufleet.twin.engine import Engine, UpResult
 from gpufleet.twin.world import Snapshot, World
 
-# The first of a month: all of its fixed costs are still to come, and committed.
-START = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
+# The second of a month: nearly all of its fixed costs are still to come, and committed; and AWS Budgets, whose figures
+# are up to a day old, speaks of this month, not of the last one.
+START = datetime(2026, 11, 2, tzinfo=UTC).timestamp()
 STATES = {"Pending": "booting", "Pending:Wait": "booting", "Pending:Proceed": "booting", "InService": "in service"}
 
 
@@ -34,11 +36,11 @@ class Event:
 class Stage:
     """One stack in one embedded cloud. Close it when done (it is a context manager)."""
 
-    def __init__(self, project: Path, stack: str, edits: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, project: Path, stack: str, edits: Mapping[str, Any], region: str, seed: int) -> None:
         self.project = project
         self.stack = stack
         self.edits = dict(edits)
-        self.cloud = Cloud(START, region=str(edits.get("aws:region", "us-east-1")), seed=seed)
+        self.cloud = Cloud(START, region=region, seed=seed)
         self.world = World(self.cloud)
         self.engine = Engine(self.cloud)
         self.outputs: Mapping[str, Any] = {}
@@ -102,6 +104,23 @@ class Stage:
             TableName=self.outputs["controlTable"], Key={"pk": {"S": "budget"}}, ConsistentRead=True
         )
         return {key: float(value["N"]) for key, value in row.get("Item", {}).items() if "N" in value}
+
+    def ledger(self) -> dict[str, Any]:
+        """The guard's meter: this month's newest record (see `fleet_control.spend_ledger`), empty if there is none."""
+        month = datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m")
+        row = self.client("dynamodb").get_item(
+            TableName=self.outputs["controlTable"], Key={"pk": {"S": f"ledger#{month}"}}, ConsistentRead=True
+        )
+        return json.loads(row["Item"]["record"]["S"]) if "Item" in row else {}
+
+    def reports(self) -> dict[str, int]:
+        """Jobs completed by each worker, as its heartbeat row says: by instance id, workers that are gone included."""
+        rows = self.client("dynamodb").scan(
+            TableName=self.outputs["jobsTable"],
+            FilterExpression="begins_with(sk, :instance)",
+            ExpressionAttributeValues={":instance": {"S": "instance#"}},
+        )["Items"]
+        return {row["sk"]["S"].removeprefix("instance#"): int(row["completed"]["N"]) for row in rows}
 
     def records(self, function: str, since: float) -> list[dict[str, Any]]:
         """What a function logged from `since` on, oldest first."""

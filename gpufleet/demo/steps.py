@@ -7,9 +7,11 @@ expected, what was seen, and where to look when it is broken.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from gpufleet.demo.report import Step
 from gpufleet.demo.scene import HOUR, MINUTE, Scene, check, log_of, nothing_broken, percentile, share
+from gpufleet.planner.queueing import waits_always_on
 
 TRACE_S = 6 * HOUR
 TRACE_START_S = 4 * HOUR  # where in the profile's first day: the office-hours one is idle, busy, idle, busy from there
@@ -86,6 +88,7 @@ def some_jobs(scene: Scene, step: Step) -> None:
     stage.timeline.mark(since, f"{count} jobs")
     stage.world.traffic.send(stage.outputs["queueUrl"], count)
     back = stage.world.run_until(scene.at_rest, limit_s=HOUR)
+    rested = stage.now() - since
     stage.world.run_for(2 * MINUTE)  # a function's log lines are there when its run has ended
     scene.tell_events(step, since)
     account = stage.world.account()
@@ -93,6 +96,7 @@ def some_jobs(scene: Scene, step: Step) -> None:
     woke = starts[0].at - since if starts else math.inf
     scene.say(step, f"{len(account.completed)} of {count} completed")
     step.figures.update(completed=len(account.completed), woke_after_s=round(woke, 1) if starts else None)
+    step.figures.update(at_rest_after_s=rested if back else None, bill_usd=round(stage.world.bill.total(), 4))
     check(
         step,
         "the fleet wakes within seconds of the first message",
@@ -116,6 +120,15 @@ def some_jobs(scene: Scene, step: Step) -> None:
         seen=f"{stage.running()} running, desired {[g['DesiredCapacity'] for g in stage.groups()]}",
         ok=back,
         where=log_of(stage, "controllerFunction"),
+    )
+    reports = stage.reports()
+    check(
+        step,
+        "the workers' heartbeats tell what they do",
+        expected=f"{len(account.completed)} jobs reported",
+        seen=f"{sum(reports.values())} jobs reported by {len(reports)} workers",
+        ok=sum(reports.values()) == len(account.completed),
+        where=f"rows instance#... in {stage.outputs['jobsTable']}, and the node logs",
     )
     nothing_broken(scene, step)
 
@@ -152,17 +165,7 @@ def real_trace(scene: Scene, step: Step) -> None:
     step.figures.update(
         jobs=sent, wait_p50_s=p50, wait_p95_s=p95, wait_p99_s=p99, share_in_target=in_target, cost_usd=round(cost, 2)
     )
-    # From zero nobody can promise less than a cold start; the law promises the target or, where a boot stands in
-    # between, the target plus a cold start and two looks.
-    bound = settings.wait_target_seconds + settings.advanced.cold_start_seconds + 20
-    check(
-        step,
-        "jobs start in time",
-        expected=f"99 % within {settings.wait_target_seconds} s, all within {bound:.0f} s",
-        seen=f"{100 * in_target:.1f} %, longest {max(waits, default=0):.0f} s",
-        ok=in_target >= 0.99 and max(waits, default=0) <= bound,
-        where=log_of(stage, "controllerFunction"),
-    )
+    _in_time(scene, step, arrivals, waits)
     check(
         step,
         "every job of the trace is completed",
@@ -172,6 +175,35 @@ def real_trace(scene: Scene, step: Step) -> None:
         where=f"table {stage.outputs['jobsTable']}",
     )
     nothing_broken(scene, step)
+
+
+def _in_time(scene: Scene, step: Step, arrivals: Sequence[float], waits: Sequence[float]) -> None:
+    """The wait target, as far as the cap allows it: bursts that overrun the whole cap are no fault of the law."""
+    settings = scene.settings
+    target, cold_start = settings.wait_target_seconds, settings.advanced.cold_start_seconds
+    slots = settings.max_gpu_instances * settings.model.slots
+    always_on = waits_always_on(arrivals, slots, settings.advanced.expected_service_seconds)
+    # What would wait so long in front of a fleet that never sleeps has no time left for a boot.
+    possible = share(always_on, target - cold_start if target > cold_start else target)
+    wanted = min(0.99, possible)
+    # From zero nobody can promise less than a cold start; the law promises the target or, where a boot stands in
+    # between, the target plus a cold start and two looks.
+    bound = target + cold_start + 20 if possible >= 0.99 else math.inf
+    if possible < 0.99:
+        scene.say(
+            step,
+            f"the cap is too small for these bursts: even always on, {100 * (1 - possible):.1f} % would wait more than "
+            f"{max(0, target - cold_start):.0f} s, which leaves no time to boot",
+        )
+    check(
+        step,
+        "jobs start in time",
+        expected=f"{100 * wanted:.1f} % within {target} s"
+        + (f", all within {bound:.0f} s" if math.isfinite(bound) else ""),
+        seen=f"{100 * share(waits, target):.1f} %, longest {max(waits, default=0):.0f} s",
+        ok=share(waits, target) >= wanted and max(waits, default=0) <= bound,
+        where=log_of(scene.stage, "controllerFunction"),
+    )
 
 
 def account(scene: Scene, step: Step) -> None:
@@ -203,11 +235,16 @@ def account(scene: Scene, step: Step) -> None:
         ok=stage.world.work_killed_s == 0,
         where="the terminate hooks and the node logs",
     )
-    spent, meter = stage.world.bill.total(), stage.figures()["spent_usd"]
-    scene.say(step, f"the embedded cloud's own bill ${spent:.2f} <= the guard's ledger ${meter:.2f}")
+    spent, raised = stage.world.bill.total(), stage.ledger().get("raised_usd", 0.0)
+    meter = stage.figures()["spent_usd"] - raised
+    scene.say(
+        step,
+        f"the embedded cloud's own bill ${spent:.2f} <= the guard's own meter ${meter:.2f}"
+        + (f" (AWS Budgets' figure put ${raised:.2f} on top)" if raised else ""),
+    )
     check(
         step,
-        "the guard's ledger is never under the bill",
+        "the guard's meter, fixed costs included, is not under the whole bill",
         expected=f"at least ${spent:.2f}",
         seen=f"${meter:.2f}",
         ok=meter >= spent,

@@ -6,22 +6,28 @@ It stops at the first step that broke a promise: what follows would only repeat 
 from __future__ import annotations
 
 import gc
+import math
+import os
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components import costs
 from components.settings import Settings, SettingsError
 from gpufleet.demo import steps, stops
 from gpufleet.demo.report import Report, Step, to_stream
-from gpufleet.demo.scene import Scene
+from gpufleet.demo.scene import HOUR, Scene, check
 from gpufleet.demo.stage import Stage
 from gpufleet.demo.timeline import draw
 from gpufleet.planner import traces
 from gpufleet.twin.engine import ConfigError, ProgramError, UpError
 
 StepFunction = Callable[[Scene, Step], None]
+PICTURES = (".svg", ".png", ".pdf")
+OURS = Path(__file__).parents[1]  # this package's folder
 
 STEPS: tuple[tuple[str, StepFunction], ...] = (
     ("provision", steps.provision),
@@ -72,13 +78,13 @@ def run_walk(walk: Walk, say: Callable[[str], None] | None = None) -> Outcome:
     Raises `InputError` for what the user gave; everything else that goes wrong is a broken promise in the report.
     """
     settings, profile = _settings(walk), _profile(walk)
-    if walk.plot is not None and walk.plot.suffix not in (".svg", ".png", ".pdf"):
-        raise InputError(f"--plot {walk.plot}: name a .svg, .png or .pdf file")
+    _check_plot(walk.plot)
+    _check_room(settings)
     # A simulation makes many small objects that stay: Python's usual passes over all of them take a sixth of the time.
     gc.set_threshold(100_000, 20, 20)
     report = Report(say or (lambda line: None))
     report.header(headline(walk.stack, settings))
-    with Stage(walk.project, walk.stack, walk.edits, walk.seed) as stage:
+    with Stage(walk.project, walk.stack, walk.edits, settings.region, walk.seed) as stage:
         scene = Scene(stage, report, settings, profile)
         _do_steps(walk, scene)
         _close(walk, scene)
@@ -117,6 +123,32 @@ def _profile(walk: Walk) -> traces.Profile:
         raise InputError(f"--trace: {error}") from None
 
 
+def _check_plot(plot: Path | None) -> None:
+    """Whether the picture can be written, before half a minute is spent on it."""
+    if plot is None:
+        return
+    if plot.suffix not in PICTURES:
+        raise InputError(f"--plot {plot}: name a {', '.join(PICTURES[:-1])} or {PICTURES[-1]} file")
+    try:
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        if plot.is_dir() or not os.access(plot if plot.exists() else plot.parent, os.W_OK):
+            raise InputError(f"--plot {plot}: that cannot be written; name a file in a folder of yours")
+    except OSError as error:
+        raise InputError(f"--plot {plot}: {error.strerror or error}; name a file in a folder of yours") from None
+
+
+def _check_room(settings: Settings) -> None:
+    """A budget that the walk's own traffic may use up would stop the fleet where the walk expects it to serve."""
+    fixed = costs.fixed_usd_per_month(settings.network is None, settings.region)
+    traffic = steps.TRACE_S / HOUR * costs.full_load_usd_per_hour(settings)
+    if settings.monthly_budget_usd < fixed + traffic:
+        raise InputError(
+            f"monthlyBudgetUsd {settings.monthly_budget_usd:.2f} leaves no room for the walk's traffic: "
+            f"${fixed:.2f} are fixed, and six hours at the cap may cost ${traffic:.2f}; "
+            f"try it with --set monthlyBudgetUsd={math.ceil(fixed + traffic)}"
+        )
+
+
 def _do_steps(walk: Walk, scene: Scene) -> None:
     for title, function in STEPS:
         if walk.only is not None and title not in walk.only:
@@ -126,11 +158,26 @@ def _do_steps(walk: Walk, scene: Scene) -> None:
             function(scene, step)
         except (ConfigError, ProgramError, UpError) as error:
             raise InputError(f"pulumi up failed: {error}") from None
+        except Exception as error:  # what nobody foresaw: told like every other broken promise
+            _unforeseen(step, error)
         scene.report.end(step, time.perf_counter() - started)
         if not step.ok:
             return
         if function is steps.provision and walk.sabotage is not None:
             walk.sabotage(scene.stage)
+
+
+def _unforeseen(step: Step, error: Exception) -> None:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(OURS)]
+    check(
+        step,
+        "a step runs to its end",
+        expected="no error",
+        seen=f"{type(error).__name__}: {error}",
+        ok=False,
+        where=f"{ours[-1].filename}, line {ours[-1].lineno}",
+    )
 
 
 def _close(walk: Walk, scene: Scene) -> None:

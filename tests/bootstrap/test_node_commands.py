@@ -126,6 +126,17 @@ def test_unreadable_for_ten_minutes_counts_as_over_but_a_short_outage_does_not()
     assert instance.terminated == [True]
 
 
+def test_an_allowance_that_cannot_be_read_again_is_over_when_it_was_said_to_end() -> None:
+    """A dead guard, and then a table out of reach: the budget pays for the ten minutes that were granted, no more."""
+    world = World()
+    granted(world, 600)
+    instance = world.node().start("watchdog")
+    world.clock.run(most_s=560)
+    world.fault = lambda node, operation: "before" if operation == "dynamodb.get_item" else None
+    world.clock.run(most_s=100)
+    assert instance.terminated == [True]
+
+
 def test_a_refused_termination_is_tried_again_and_at_last_the_machine_is_powered_off() -> None:
     world = World()
     instance = world.node()

@@ -108,14 +108,18 @@ def test_weights_go_to_the_instance_disk_if_there_is_one(sandbox: Sandbox) -> No
     assert (sandbox.root / "opt/inference/weights").resolve() == sandbox.root / "opt/dlami/nvme/weights"
 
 
-@pytest.mark.parametrize("fault", ["wrong checksum", "no payload", "no python", "enable refused"])
+@pytest.mark.parametrize("fault", ["wrong checksum", "no payload", "no python", "old boto3", "enable refused"])
 def test_a_failed_set_up_abandons_the_launch_and_powers_off(sandbox: Sandbox, fault: str) -> None:
     if fault == "no payload":
         (sandbox.root / "payload.zip").unlink()
-    if fault == "no python":
+    if fault in ("no python", "old boto3"):
         for name in ("python3.12", "python3.11"):
             sandbox.fake(name, "exit 1")
         sandbox.fake("python3", 'case "$*" in *boto3*) exit 1;; esac; exec /usr/bin/python3 "$@"')
+    if fault == "old boto3":  # it has no conditional writes to S3: such a worker would fail at its first result
+        knows_nothing = "import botocore.model as m; m.StructureShape.members = property(lambda shape: {})"
+        check = f'exec "{sys.executable}" -I -c "{knows_nothing}; $3"'
+        sandbox.fake("python3.12", f'[[ $1 == -I ]] && {check}; exec "{sys.executable}" "$@"')
     if fault == "enable refused":
         sandbox.fake("systemctl", "[[ $1 != enable ]]")
     done = sandbox.run(sha256="0" * 64 if fault == "wrong checksum" else None)
@@ -171,6 +175,13 @@ def test_the_watchdog_looks_before_the_weights_and_outlives_its_own_faults() -> 
     assert watchdog["Service"]["ExecStartPre"].endswith("admit")
     assert watchdog["Service"]["Restart"] == "on-failure"
     assert watchdog["Unit"]["StartLimitIntervalSec"] == "0"
+
+
+def test_the_aws_command_has_a_home_it_may_write_to() -> None:
+    """`aws` keeps a cache below its home, and versions of it fail if they cannot; ProtectHome takes root's away."""
+    weights = unit("weights.service")["Service"]
+    assert "HOME=/tmp" in weights["Environment"].split()
+    assert weights["PrivateTmp"] == "yes"
 
 
 def test_units_that_may_fail_first_are_wanted_not_required() -> None:

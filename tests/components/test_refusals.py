@@ -115,7 +115,7 @@ def test_what_is_right_is_taken(build):
         (queue, {"retention_s": 30}, "retention_s is 30"),
         (queue, {"dead_letter_retention_s": 864_000}, "longer than retention_s"),
         (queue, {"resend_after_s": 800_000}, "second chance"),
-        (queue, {"max_receive_count": 0}, "max_receive_count is 0"),
+        (queue, {"max_receive_count": 2}, "max_receive_count is 2"),
         (queue, {"max_message_bytes": 2_000_000}, "max_message_bytes"),
         (fleet, {"max_instances": 0}, "max_instances is 0"),
         (fleet, {"spot": False, "on_demand": False}, "a fleet needs a pool"),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pulumi.runtime import config as runtime_config
 from pydantic import ValidationError
 
+from components.aws import fleet_plans
 from components.clouds import load_cloud
 from components.settings import Settings, SettingsError, check_stack_file
 from components.settings.faults import shown
@@ -67,8 +68,9 @@ def test_a_minimal_file_gets_every_default(tmp_path: Path) -> None:
 def test_hooks_outlast_the_work_they_wait_for(tmp_path: Path) -> None:
     longest = {"bootDeadlineSeconds": 7140}
     s = Settings.from_stack_file(stack_file(tmp_path, drainSeconds=7140, advanced=longest))
-    assert s.drain_seconds < s.terminate_hook_seconds <= 7200
-    assert s.advanced.boot_deadline_seconds < s.launch_hook_seconds <= 7200
+    drain, boot = s.drain_seconds, s.advanced.boot_deadline_seconds
+    assert drain < fleet_plans.terminate_hook(drain)["heartbeat_timeout"] <= 7200
+    assert boot < fleet_plans.launch_hook(boot)["heartbeat_timeout"] <= 7200
 
 
 def test_values_may_be_text_as_pulumi_config_set_writes_them(tmp_path: Path) -> None:

@@ -56,6 +56,17 @@ def spend(client: Any) -> str:
     return described["CalculatedSpend"]["ActualSpend"]["Amount"]
 
 
+def test_a_new_figure_does_not_say_when_it_was_made(account: ServicesAccount) -> None:
+    """API reference, Budget: LastUpdatedTime is "the last time that you updated this budget"."""
+    client = create(account)
+    names = {"AccountId": ACCOUNT, "BudgetName": BUDGET["BudgetName"]}
+    made = client.describe_budget(**names)["Budget"]["LastUpdatedTime"]
+    account.cloud.clock.run_for(86_400)
+    assert client.describe_budget(**names)["Budget"]["LastUpdatedTime"] == made
+    client.update_budget(AccountId=ACCOUNT, NewBudget=BUDGET)
+    assert client.describe_budget(**names)["Budget"]["LastUpdatedTime"] > made
+
+
 def test_the_figure_is_refreshed_every_8_to_12_hours(account: ServicesAccount) -> None:
     client = create(account)
     bill = 0.0

@@ -11,6 +11,7 @@ from conftest import Context, Functions
 from fleet_control.aws import queue_keeper, runtime
 
 DAY = 86_400
+LIMIT = 10
 
 
 class Queue:
@@ -22,8 +23,9 @@ class Queue:
         self.fail: set[tuple[str, str]] = set()
         self.sent = 0
         functions.environ["FLEET_CONTROL_CONFIG"] = json.dumps(
-            {"stack": "dev", "queue_url": QUEUE, "resend_after_s": 5 * DAY}
+            {"stack": "dev", "queue_url": QUEUE, "resend_after_s": 5 * DAY, "max_receive_count": LIMIT}
         )
+        self.limit, self.dead = LIMIT, list[str]()
 
     def add(self, body: str, age_days: float, attributes: dict[str, Any] | None = None) -> str:
         name = f"m-{self.sent}"
@@ -35,11 +37,14 @@ class Queue:
     def receive_message(self, **request: Any) -> dict[str, Any]:
         self.world.at += 0.02
         found = []
-        for name, one in self.messages.items():
-            if one["until"] <= self.world.at and len(found) < request["MaxNumberOfMessages"]:
+        for name, one in list(self.messages.items()):
+            if one["until"] <= self.world.at and one["receives"] >= self.limit:
+                self.dead.append(self.messages.pop(name)["body"])
+            elif one["until"] <= self.world.at and len(found) < request["MaxNumberOfMessages"]:
                 one["until"], one["receives"] = self.world.at + request["VisibilityTimeout"], one["receives"] + 1
                 row = {"MessageId": name, "ReceiptHandle": f"{name}/{one['receives']}", "Body": one["body"]}
                 row["Attributes"] = {"SentTimestamp": str(int(one["sent"] * 1000))}
+                row["Attributes"]["ApproximateReceiveCount"] = str(one["receives"])
                 row |= {"MessageAttributes": one["attributes"]} if one["attributes"] else {}
                 found.append(row)
         return {"Messages": found} if found else {}
@@ -112,6 +117,21 @@ def test_nine_daily_passes_stay_below_the_receive_limit(queue: Queue) -> None:
         queue.world.at += DAY
         assert len(queue.messages) == 1, "a month of stop, and the job is still there once"
         assert min(one["sent"] for one in queue.messages.values()) > queue.world.at - 10 * DAY
+
+
+@pytest.mark.parametrize(("limit", "passes_a_day"), [(10, 3), (3, 1)])
+def test_waiting_makes_no_dead_letter_whatever_the_limit_and_the_retries(
+    functions: Functions, queue: Queue, limit: int, passes_a_day: int
+) -> None:
+    """A pass that fails on one message is retried by Lambda: three passes a day cost every message three receives."""
+    queue.limit = limit
+    config = json.loads(functions.environ["FLEET_CONTROL_CONFIG"]) | {"max_receive_count": limit}
+    functions.environ["FLEET_CONTROL_CONFIG"] = json.dumps(config)
+    queue.add('{"prompt": "a", "job_id": "j"}', 0)
+    for _ in range(9 * passes_a_day):
+        run(queue)
+        queue.world.at += DAY / passes_a_day
+    assert (queue.dead, len(queue.messages)) == ([], 1)
 
 
 def test_a_copy_that_is_not_accepted_leaves_the_original(queue: Queue) -> None:

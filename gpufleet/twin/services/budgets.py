@@ -162,7 +162,6 @@ class BudgetsModel(Model):
         bill = self.figure()
         for entry in list(self.budgets.values()):
             entry.spend = bill if counts_anything(entry.settings) else 0.0
-            entry.updated = self.clock.now()
             for notification in entry.notifications:
                 self._consider(entry, notification)
 
@@ -236,5 +235,5 @@ class BudgetsModel(Model):
 
     def _shown(self, entry: BudgetEntry) -> Answer:
         spend = {"ActualSpend": {"Amount": f"{entry.spend:.3f}", "Unit": "USD"}}
-        updated = datetime.fromtimestamp(entry.updated, UTC)
+        updated = datetime.fromtimestamp(entry.updated, UTC)  # by its owner: a new figure leaves it (API reference)
         return {**entry.settings, "CalculatedSpend": spend, "LastUpdatedTime": updated}

@@ -85,11 +85,12 @@ class GuardConfig:
 
 @dataclass(frozen=True)
 class KeeperConfig:
-    """The queue whose old messages are sent anew after ``resend_after_s``."""
+    """The queue whose messages are sent anew after ``resend_after_s``, or before ``max_receive_count`` ends them."""
 
     stack: str
     queue_url: str
     resend_after_s: float
+    max_receive_count: int
 
 
 def controller(environ: Mapping[str, str]) -> ControllerConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,6 +44,11 @@ class Group:
     def present(self) -> int:
         """Instances that the desired count is held against."""
         return sum(1 for one in self.members if not one.leaving)
+
+    def owed(self, listed: Collection[str]) -> int:
+        """Instances that are to come beside those that EC2 has ``listed``: its listing lags behind the group's."""
+        here = sum(1 for one in self.members if not one.leaving and one.id in listed)
+        return max(self.desired, self.present) - here
 
 
 def describe(client: Any, names: Iterable[str]) -> dict[str, Group]:

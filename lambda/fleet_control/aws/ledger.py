@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from ..spend_law import Latch, Ledger, month_of
 from ..spend_ledger import month_bounds, opened
 from . import runtime
-from .items import read, refused, write
-from .store import UnreadableError
+from .items import refused, write
+from .store import get
 
 WAITING_FRESH_S = 180.0  # a controller writes how many jobs wait at least every minute
 RESERVED_S = 60.0  # a reserved launch is seen in the group's desired count long before this
@@ -44,20 +44,12 @@ def read_control(table: str, fleets: Iterable[str], at: float) -> Control:
     """Latch, budget row, ledger and the controllers' rows. Raises UnreadableError or ValueError: money fails closed."""
     month = f"ledger#{month_of(at)}"
     scalers = [f"scaler#{fleet}" for fleet in fleets]
-    rows = _get(table, ["latch", "budget", month, *scalers])
+    rows = get(table, ["latch", "budget", month, *scalers])
     book = _book(rows[month]) if month in rows else _latest_book(table, at)
     latch, suspended = latch_of(rows.get("latch", {}))
     fresh = [rows[name] for name in scalers if at - float(rows.get(name, {}).get("at", 0)) <= WAITING_FRESH_S]
     waiting = sum(int(row.get("waiting", 0)) for row in fresh) if fresh else None
     return Control(latch, suspended, rows.get("budget", {}), book, waiting)
-
-
-def _get(table: str, names: list[str]) -> dict[str, dict[str, Any]]:
-    keys = [write({"pk": name}) for name in names]
-    answer = runtime.client("dynamodb").batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
-    if answer.get("UnprocessedKeys"):
-        raise UnreadableError(f"control table {table}: DynamoDB held rows back (throttled)")
-    return {row["pk"]: row for row in map(read, answer["Responses"].get(table, []))}
 
 
 def _latest_book(table: str, at: float) -> Book:
@@ -66,7 +58,7 @@ def _latest_book(table: str, at: float) -> Book:
     for _ in range(12):
         months.append(month_of(start - 1))
         start = month_bounds(months[-1])[0]
-    rows = _get(table, [f"ledger#{month}" for month in months])
+    rows = get(table, [f"ledger#{month}" for month in months])
     found = [rows[f"ledger#{month}"] for month in months if f"ledger#{month}" in rows]
     return _book(found[0]) if found else Book(opened(at))
 
@@ -123,7 +115,7 @@ def latch_of(row: Mapping[str, Any]) -> tuple[Latch, Mapping[str, list[str]] | N
 
 def read_latch(table: str) -> tuple[Latch, Mapping[str, list[str]] | None]:
     """The latch as it is now."""
-    return latch_of(_get(table, ["latch"]).get("latch", {}))
+    return latch_of(get(table, ["latch"]).get("latch", {}))
 
 
 def save_latch(table: str, before: Latch, after: Latch) -> bool:
@@ -157,7 +149,7 @@ def save_budget(table: str, seen: Mapping[str, Any], values: Mapping[str, Any], 
 
 def read_budget(table: str) -> Mapping[str, Any]:
     """The budget row as it is now."""
-    return _get(table, ["budget"]).get("budget", {})
+    return get(table, ["budget"]).get("budget", {})
 
 
 def _update(table: str, key: str, values: Mapping[str, Any], condition: str, known: Mapping[str, Any]) -> bool:

@@ -19,6 +19,7 @@ LISTED_STATES = ("pending", "running", "shutting-down", "stopping", "stopped", "
 BILLED_STATES = ("pending", "running", "stopping")  # pending and stopping are free: counted, so as never to be under
 SPOT_CACHE_S = 600.0  # spot prices move in hours; a call per ten minutes is enough
 SPOT_PAGES = 3  # of a hundred prices each: more than the types times zones of any fleet here
+FIGURE_LAG_S = 86_400.0  # AWS Budgets' figures are 8 to 12 hours old, a day at most
 _ENDED = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 
 
@@ -120,12 +121,12 @@ def asks_for_figure(event: Any) -> bool:
     return bool(event.get("Records")) if isinstance(event, dict) else event is not None
 
 
-def budget_figure(config: GuardConfig) -> tuple[float, str] | None:
-    """AWS Budgets' figure in dollars and the UTC month it is of; None if it has none."""
+def budget_figure(config: GuardConfig, at: float) -> tuple[float, str] | None:
+    """AWS Budgets' figure in dollars and the UTC month it is of; None if it has none.
+
+    The answer names no month (``LastUpdatedTime`` is when somebody last edited the budget), and the figure lags: on the
+    first day of a month it may still be last month's, so it counts as that.
+    """
     answer = runtime.client("budgets").describe_budget(AccountId=config.account_id, BudgetName=config.budget_name)
-    budget = answer["Budget"]
-    spend = budget.get("CalculatedSpend", {}).get("ActualSpend", {})
-    updated = budget.get("LastUpdatedTime")
-    if spend.get("Unit") != "USD" or updated is None:
-        return None
-    return float(spend["Amount"]), month_of(updated.timestamp())
+    spend = answer["Budget"].get("CalculatedSpend", {}).get("ActualSpend", {})
+    return (float(spend["Amount"]), month_of(at - FIGURE_LAG_S)) if spend.get("Unit") == "USD" else None

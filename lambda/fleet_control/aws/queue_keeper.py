@@ -3,8 +3,8 @@ stopped.
 
 Every waiting message is received once. One older than ``resend_after_s`` is copied with the job id it had, then
 deleted; a run cut in between leaves two messages with one job id, which the workers settle. Younger ones are hidden
-until the end of the pass, so that each is received once only, and then released. A pass costs a message one of its ten
-receives; the copy starts anew.
+until the end of the pass, so that each is received once only, and then released. A pass costs a message one of its
+receives, so one near the limit is copied as well: waiting must never make it a dead letter. The copy starts anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import runtime
-from .config import keeper
+from .config import KeeperConfig, keeper
 
 HIDDEN_S = 300  # as long as a run may take at most
 PASS_S = 180.0  # then releasing begins, which takes a third of the time receiving took
@@ -42,7 +42,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     until = began + min(PASS_S, left - RESERVE_S)
     run = Pass(config.queue_url)
     try:
-        _receive_all(run, until, config.resend_after_s)
+        _receive_all(run, until, config)
     finally:
         _release(run)
     body = f"{run.resent} sent anew, {len(run.held)} released"
@@ -52,7 +52,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     return {"statusCode": 200, "body": body}
 
 
-def _receive_all(run: Pass, until: float, resend_after_s: float) -> None:
+def _receive_all(run: Pass, until: float, config: KeeperConfig) -> None:
     empty = 0
     while empty < EMPTY_ANSWERS and runtime.now() < until and len(run.held) < HELD_AT_MOST:
         answer = runtime.client("sqs").receive_message(
@@ -60,17 +60,23 @@ def _receive_all(run: Pass, until: float, resend_after_s: float) -> None:
             MaxNumberOfMessages=10,
             VisibilityTimeout=HIDDEN_S,
             WaitTimeSeconds=1,
-            MessageSystemAttributeNames=["SentTimestamp", "MessageGroupId"],
+            MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount", "MessageGroupId"],
             MessageAttributeNames=["All"],
         )
         messages = answer.get("Messages", [])
         empty = 0 if messages else empty + 1
         now = runtime.now()
-        old = [one for one in messages if now - int(one["Attributes"]["SentTimestamp"]) / 1000 >= resend_after_s]
+        old = [one for one in messages if _must_go_anew(one["Attributes"], now, config)]
         known = {one["MessageId"] for one in old}
         run.held += [one["ReceiptHandle"] for one in messages if one["MessageId"] not in known]
         for batch in _batches(old):
             _resend(run, batch)
+
+
+def _must_go_anew(attributes: dict[str, str], now: float, config: KeeperConfig) -> bool:
+    """Whether a message would soon be dropped for its age, or taken for a dead letter at one of its next receives."""
+    old = now - int(attributes["SentTimestamp"]) / 1000 >= config.resend_after_s
+    return old or int(attributes["ApproximateReceiveCount"]) >= config.max_receive_count - 1
 
 
 def _batches(messages: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

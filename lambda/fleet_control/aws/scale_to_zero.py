@@ -74,7 +74,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     tick.nodes = tick.attempt("describe instances", lambda: describe_nodes(config, at))
     tick.groups = tick.attempt("describe groups", lambda: describe(runtime.client("autoscaling"), names))
     if asks_for_figure(event):
-        tick.figure = tick.attempt("ask AWS Budgets", lambda: budget_figure(config))
+        tick.figure = tick.attempt("ask AWS Budgets", lambda: budget_figure(config, at))
     figures = (
         tick.attempt("meter", lambda: _meter(tick)) if tick.nodes is not None and tick.groups is not None else None
     )
@@ -171,7 +171,7 @@ def _warn(tick: Tick, book: Book) -> Book:
 def _tell(config: GuardConfig, subject: str, text: str) -> None:
     if config.alert_topic_arn:
         runtime.client("sns").publish(
-            TopicArn=config.alert_topic_arn, Subject=f"gpu-inference {config.stack}: {subject}"[:100], Message=text
+            TopicArn=config.alert_topic_arn, Subject=f"gpu-inference {config.stack}: {subject}"[:99], Message=text
         )
 
 
@@ -179,8 +179,9 @@ def _figures(tick: Tick, book: Book) -> Figures:
     config, groups = tick.config, tick.groups or {}
     prices = _prices(config, {})
     running = [node.running for node in tick.nodes or []]
+    listed = {one.id for one in running}
     owed = [
-        (max(0, groups[name].desired - groups[name].present), fleet.drain_s, fleet.disk_usd_per_hour)
+        (groups[name].owed(listed), fleet.drain_s, fleet.disk_usd_per_hour)
         for fleet in config.fleets
         for name in fleet.groups
         if name in groups

@@ -1,9 +1,9 @@
 """The stop, level-triggered: every tick while latched, each step looks first and does only what is left to do.
 
-Per group: suspend Launch, AlarmNotification, ScheduledActions and AZRebalance (noting beforehand which of them are
-ours to resume) -> terminate each instance in service by name, through its drain -> abandon what still boots ->
-desired 0. Then, past the drain deadline: complete the terminate hook and terminate at EC2. Capacity is only ever set to
-0, and only after Launch reads back as suspended.
+Suspend Launch, AlarmNotification, ScheduledActions and AZRebalance of every group (noting beforehand which of them are
+ours to resume). Then, per group: terminate each instance in service by name, through its drain -> abandon what still
+boots -> desired 0. Then, past the drain deadline: complete the terminate hook and terminate at EC2. Capacity is only
+ever set to 0, and only after Launch reads back as suspended.
 """
 
 from __future__ import annotations
@@ -46,19 +46,23 @@ def stop(stopping: Stopping, groups: Mapping[str, Group]) -> None:
     current, _ = read_latch(stopping.config.control_table)
     if not current.latched or current.generation != stopping.latch.generation:
         raise SupersededError(f"latch generation {stopping.latch.generation} -> {current.generation}")
-    for fleet in stopping.config.fleets:
-        for name in fleet.groups:
-            if name not in groups:
-                stopping.errors.append(f"group {name} not found")
-                continue
-            try:
-                _stop_group(stopping, fleet, groups[name])
-            except (ClientError, BotoCoreError) as error:
-                stopping.errors.append(f"{name}: {error}")
+    suspended: list[tuple[GuardedFleet, Group]] = []
+    for fleet, name in ((one, name) for one in stopping.config.fleets for name in one.groups):
+        if name not in groups:
+            stopping.errors.append(f"group {name} not found")
+            continue
+        try:
+            suspended.append((fleet, _suspend(stopping, groups[name])))
+        except (ClientError, BotoCoreError) as error:
+            stopping.errors.append(f"{name}: {error}")
+    for fleet, group in suspended:
+        try:
+            _empty(stopping, fleet, group)
+        except (ClientError, BotoCoreError) as error:
+            stopping.errors.append(f"{group.name}: {error}")
 
 
-def _stop_group(stopping: Stopping, fleet: GuardedFleet, group: Group) -> None:
-    group = _suspend(stopping, group)
+def _empty(stopping: Stopping, fleet: GuardedFleet, group: Group) -> None:
     if "Launch" not in group.suspended:
         stopping.errors.append(f"{group.name}: Launch does not read back as suspended; its capacity is left as it is")
         return
@@ -144,20 +148,23 @@ def end_overdue(
 
 
 def trim(fleet: GuardedFleet, groups: Mapping[str, Group], nodes: list[Node]) -> list[str]:
-    """Drains, newest first, the instances in service beyond the fleet's cap; answers what was done."""
+    """Drains, newest first, the instances beyond the fleet's cap; answers what was done. One that still boots has its
+    turn when it is in service: until then no serving one goes in its place.
+    """
     mine = [groups[name] for name in fleet.groups if name in groups]
     excess = sum(group.present for group in mine) - fleet.cap
     if excess <= 0:
         return []
     launched = {node.running.id: node.running.launched_at for node in nodes}
-    serving = [
-        (launched.get(one.id, 0.0), one.id, at)
+    present = [
+        (one.state != "InService", launched.get(one.id, 0.0), one.id, at)
         for at, group in enumerate(mine)
         for one in group.members
-        if one.state == "InService"
+        if not one.leaving
     ]
     acts = []
-    for _, instance_id, index in sorted(serving, reverse=True)[:excess]:
-        mine[index] = drain(runtime.client("autoscaling"), mine[index], instance_id)
-        acts.append(f"drain {instance_id}: {fleet.fleet} over cap {fleet.cap}")
+    for booting, _, instance_id, index in sorted(present, reverse=True)[:excess]:
+        if not booting:
+            mine[index] = drain(runtime.client("autoscaling"), mine[index], instance_id)
+            acts.append(f"drain {instance_id}: {fleet.fleet} over cap {fleet.cap}")
     return acts

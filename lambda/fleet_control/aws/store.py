@@ -7,7 +7,7 @@ long as the stored fence is its own; what it stores and does is conditional on t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,14 +75,19 @@ def _seen(text: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def read_rows(table: str, fleet: str) -> Rows:
-    """Latch, budget and lease in one consistent read. Raises UnreadableError if DynamoDB held a row back."""
-    scaler = f"scaler#{fleet}"
-    keys = [write({"pk": name}) for name in ("latch", "budget", scaler)]
+def get(table: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The rows with these keys, by key, in one consistent read. Raises UnreadableError if DynamoDB held one back."""
+    keys = [write({"pk": name}) for name in names]
     answer = runtime.client("dynamodb").batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
     if answer.get("UnprocessedKeys"):
         raise UnreadableError(f"control table {table}: DynamoDB held rows back (throttled)")
-    rows = {row["pk"]: row for row in map(read, answer["Responses"].get(table, []))}
+    return {row["pk"]: row for row in map(read, answer["Responses"].get(table, []))}
+
+
+def read_rows(table: str, fleet: str) -> Rows:
+    """Latch, budget and lease at one moment. Raises UnreadableError."""
+    scaler = f"scaler#{fleet}"
+    rows = get(table, ("latch", "budget", scaler))
     return Rows(int(rows.get(scaler, {}).get("fence", 0)), rows.get("latch", {}), rows.get("budget", {}))
 
 
