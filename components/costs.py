@@ -111,9 +111,3 @@ def days_at_full_load(settings: Settings) -> float:
     """How many days of a month the budget lasts at full load; 31 if it outlasts the longest month."""
     for_gpus = settings.monthly_budget_usd - fixed_usd_per_month(settings.network is None, settings.region)
     return max(0.0, min(31.0, for_gpus / full_load_usd_per_hour(settings) / 24))
-
-
-def worst_case_usd_per_month(settings: Settings) -> float:
-    """The most a month can cost in USD: full load all month long, or the budget if that is less."""
-    fixed = fixed_usd_per_month(settings.network is None, settings.region)
-    return min(settings.monthly_budget_usd, fixed + full_load_usd_per_hour(settings) * HOURS_PER_MONTH)

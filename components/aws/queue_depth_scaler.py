@@ -194,7 +194,6 @@ class QueueDepthScaler(AwsComponent):
         plain = {
             "stack": args.scope.stack,
             "fleet": fleet.fleet,
-            "instance_types": list(fleet.instance_types),
             "budget": {"limit": True} if isinstance(budget, BudgetRef) else {"unlimited_reason": budget.reason},
             "metric_namespace": alarms.NAMESPACE,
             "dry_run": args.dry_run,
@@ -206,7 +205,6 @@ class QueueDepthScaler(AwsComponent):
             on_demand_group=fleet.on_demand_group,
             jobs_table=fleet.jobs_table,
             control_table=self._control[0],
-            launch_hook=fleet.launch_hook,
             template_id=fleet.template_id,
         ).apply(lambda known: plain | known)
 

@@ -11,8 +11,9 @@ evenly, from the first tick of the stack. Time is split at midnight UTC of the f
 ledger of its own. Other sources (AWS Budgets) can only raise the ledger.
 
 *Committed.* If everything were stopped now, each running instance would still cost its drain, the rest of the allowance
-its node may run on without hearing from the guard, and one tick, at the on-demand price even for spot; so would each
-instance that was asked for and is still owed. The fixed costs of the rest of the month cannot be stopped.
+its node may run on without hearing from the guard, and the time it takes to leave, at the on-demand price even for
+spot; so would each instance that was asked for and is still owed. The fixed costs of the rest of the month cannot be
+stopped.
 
 *Trip* when spent + committed >= budget: then the month ends at or under the budget. A launch is admitted only while
 the worst it can cost (boot and one job, then all of the above) fits under what is left. When jobs wait, nothing runs
@@ -32,7 +33,8 @@ from .spend_ledger import Ledger, Paid, month_bounds, month_of, opened
 
 MINIMUM_S = 60.0  # EC2 bills at least one minute per instance
 ALLOWANCE_S = 600.0  # nodes may run this long without hearing from the guard
-TICK_S = 60.0  # the guard runs every minute
+# A node without a guard looks every 30 s whether it may stay, and its worker is stopped 120 s late at most.
+LEAVING_S = 150.0
 BOOT_AND_JOB_S = 600.0  # a launch is worth it only if it can boot (240 s by default) and serve a job of some minutes
 FORGET_S = 7200.0  # an ended instance is remembered for longer than EC2 lists it (about an hour): never charged again
 
@@ -175,8 +177,8 @@ def raise_to(ledger: Ledger, figure_usd: float, month: str) -> Ledger:
 
 
 def instance_committed_usd(usd_per_hour: float, drain_s: float) -> float:
-    """What one instance still costs from the decision to stop it: drain, rest of the allowance, one tick."""
-    return usd_per_hour * (drain_s + ALLOWANCE_S + TICK_S) / 3600
+    """What one instance still costs from the decision to stop it: drain, rest of the allowance, leaving."""
+    return usd_per_hour * (drain_s + ALLOWANCE_S + LEAVING_S) / 3600
 
 
 def committed_usd(

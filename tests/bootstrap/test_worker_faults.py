@@ -1,6 +1,6 @@
 """Power loss at every step, drains, notices, lost leases, and random mixtures of them."""
 
-# ruff: noqa: S311 - random schedules, not secrets
+
 from __future__ import annotations
 
 import random

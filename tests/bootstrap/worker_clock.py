@@ -3,7 +3,7 @@
 Things due at the same moment run in an order drawn from the seed, so that many seeds try many interleavings.
 """
 
-# ruff: noqa: S311 - random schedules, not secrets
+
 from __future__ import annotations
 
 import heapq

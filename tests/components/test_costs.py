@@ -64,11 +64,3 @@ def test_days_at_full_load_are_what_is_left_after_fixed_costs() -> None:
 def test_more_instances_shorten_the_days_and_a_large_budget_lasts_the_month() -> None:
     assert costs.days_at_full_load(load("dev", maxGpuInstances="2")) < costs.days_at_full_load(load("dev"))
     assert costs.days_at_full_load(load("dev", monthlyBudgetUsd="5000")) == 31
-
-
-def test_the_worst_month_never_exceeds_the_budget() -> None:
-    assert costs.worst_case_usd_per_month(load("dev")) == 150
-    s = load("dev", monthlyBudgetUsd="5000")
-    assert costs.worst_case_usd_per_month(s) == pytest.approx(
-        costs.fixed_usd_per_month(True, "us-east-1") + 744 * costs.full_load_usd_per_hour(s)
-    )

@@ -32,7 +32,7 @@ def known(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
 
 
 def asked(name: str = "thing", **more: Any) -> Asked:
-    return Asked(name, random.Random(1), **more)  # noqa: S311 - names in a test
+    return Asked(name, random.Random(1), **more)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.type.rsplit(':', 1)[-1]}{case.label}")

@@ -250,7 +250,7 @@ def ask(server: ModelServer, clock: Clock, body: bytes, timeout_s: float = 600.0
 
 
 def test_model_server_takes_its_time_and_fails_as_scripted() -> None:
-    clock, behaviour = Clock(START), Behaviour(random.Random(1))  # noqa: S311 - a test's dice
+    clock, behaviour = Clock(START), Behaviour(random.Random(1))
     server = ModelServer(clock, behaviour, "i-1", 1)
     job = b'{"prompt": "hi", "max_tokens": 250}'
     assert isinstance(ask(server, clock, job)[0], ConnectionRefusedError)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aws_world import CONTROL, FLEET, JOBS, ON_DEMAND_GROUP, SPOT_GROUP, World
-from conftest import Functions
+from fleet_functions import Functions
 
 
 def test_the_first_message_wakes_the_fleet(world: World, functions: Functions) -> None:

@@ -42,7 +42,12 @@ def test_the_laws_need_the_standard_library_only(deployed: Path) -> None:
     assert run(deployed, code, "-S", "-I") == "False"
 
 
-def test_the_runtime_speaks_json_lines_and_makes_each_client_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_runtime_speaks_json_lines_and_makes_each_client_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):  # as every function has them in its environment
+        monkeypatch.setenv(name, "function")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     from fleet_control.aws import runtime  # noqa: PLC0415 - the real one, beside the tests that replace it
 
     runtime.log({"event": "x", "n": 1})

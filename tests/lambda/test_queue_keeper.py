@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from aws_world import QUEUE
-from conftest import Context, Functions
 from fleet_control.aws import queue_keeper, runtime
+from fleet_functions import Context, Functions
 
 DAY = 86_400
 LIMIT = 10

@@ -17,10 +17,10 @@ from aws_world import (
     TERMINATE_HOOK,
     World,
 )
-from conftest import Functions
 from fleet_control.aws.scale_to_zero import GuardError
 from fleet_control.spend_law import Prices, meter
 from fleet_control.spend_ledger import Ledger, opened
+from fleet_functions import Functions
 
 STOPPED = f"Scaled {SPOT_GROUP} to zero"
 ALL_FOUR = ("Launch", "AlarmNotification", "ScheduledActions", "AZRebalance")

@@ -145,11 +145,11 @@ def test_prices_spot_when_known_and_the_dearest_for_the_unknown() -> None:
 def test_committed_counts_what_is_owed_and_the_rest_of_the_month() -> None:
     at = NOV + 15 * 24 * HOUR
     running = [node("i-1", NOV, drain_s=300), node("i-2", NOV, at)]
-    # drain 300 s + allowance 600 s + tick 60 s at $1.006; owed: the same at the dearest
+    # drain 300 s + allowance 600 s + 150 s to leave, at $1.006; owed: the same at the dearest
     # price that may launch, and a boot.
-    expected = 1.006 * 960 / 3600 + 2 * (1.222 * 960 / 3600 + 0.05) + 18.0
+    expected = 1.006 * 1050 / 3600 + 2 * (1.222 * 1050 / 3600 + 0.05) + 18.0
     assert committed_usd(running, [(2, 300, 0.01), (-1, 300, 0.0)], PRICES, at) == pytest.approx(expected)
-    assert launch_usd(PRICES, 300, 0.01) == pytest.approx(0.05 + 1.222 * (600 + 960) / 3600)
+    assert launch_usd(PRICES, 300, 0.01) == pytest.approx(0.05 + 1.222 * (600 + 1050) / 3600)
 
 
 def test_another_source_only_raises_the_ledger_of_its_month() -> None:

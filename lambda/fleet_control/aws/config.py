@@ -26,11 +26,9 @@ class ControllerConfig:
     queue_url: str
     spot_group: str | None
     on_demand_group: str | None
-    instance_types: tuple[str, ...]
     jobs_table: str | None
     control_table: str
     unlimited_reason: str | None
-    launch_hook: str | None
     template_id: str
     metric_namespace: str
     dry_run: bool
@@ -100,7 +98,6 @@ def controller(environ: Mapping[str, str]) -> ControllerConfig:
     if set(budget) not in ({"limit"}, {"unlimited_reason"}):
         raise ConfigError(f'{VARIABLE}: key budget: must be {{"limit": true}} or {{"unlimited_reason": "..."}}')
     data["unlimited_reason"] = budget.get("unlimited_reason")
-    data["instance_types"] = tuple(data.get("instance_types") or ())
     data["policy"] = _policy(_section(data.get("policy"), "policy"))
     config = _build(ControllerConfig, data, "")
     if not config.groups:

@@ -1,0 +1,332 @@
+"""Least privilege, proven by what runs: the deployed roles hold what the functions and nodes asked for, and no more.
+
+One stack is provisioned into the embedded cloud and led through everything its roles exist for. The cloud records each
+permission that a call needed (`asked`); the policies are read back from IAM and held against that record.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpufleet.demo.stage import Stage
+from gpufleet.operations import resume as operation
+from gpufleet.twin.iam import evaluate
+from gpufleet.twin.iam_resources import Need
+
+pytestmark = [
+    pytest.mark.xdist_group("iam-proof"),
+    # The provider SDK warns about its own deprecated aliases when a service is imported; none is used here.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws"),
+]
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = ("controller", "scale-to-zero", "keeper", "node")
+SPOT, ON_DEMAND = "inference-asg-dev", "inference-asg-dev-on-demand"
+MINUTE, HOUR = 60.0, 3600.0
+Statement = Mapping[str, Any]
+
+# Grants that the scenario never asks for, each with its reason: (role, Sid, action, resource or condition value).
+UNASKED: dict[tuple[str, str, str, str], str] = {}
+
+
+@dataclass
+class Scenario:
+    """A provisioned stack and what an operator, AWS or bad luck may do to it."""
+
+    stage: Stage
+
+    def __post_init__(self) -> None:
+        self.world = self.stage.world
+        self.queue = self.stage.outputs["queueUrl"]
+        self.sqs = self.stage.client("sqs")
+
+    def reach(self, condition: Callable[[], bool], limit_s: float = HOUR) -> None:
+        """Run until `condition` holds. If it never does, the error names the calls that were denied."""
+        if not self.world.run_until(condition, limit_s=limit_s):
+            raise AssertionError(f"never reached; denied: {denied(self.stage) or 'nothing'}")
+
+    def states(self, group: str) -> list[str]:
+        return sorted(member.state for member in self.world.scaling.groups[group].members.values())
+
+    def desire(self, group: str, count: int) -> None:
+        """As somebody does it in the console."""
+        self.stage.client("autoscaling").set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=count)
+
+    def schedule(self, function: str, *, on: bool) -> None:
+        events = self.stage.client("events")
+        (events.enable_rule if on else events.disable_rule)(Name=f"inference-{function}-dev")
+
+    def send(self, count: int, service_s: float) -> None:
+        self.world.traffic.send(self.queue, count, service_s=service_s)
+
+    def served(self) -> bool:
+        now = self.world.snapshot()
+        return not (now.backlog or now.in_flight)
+
+    def empty(self) -> bool:
+        return not self.stage.running()
+
+    def both(self, state: str) -> bool:
+        return all(state in self.states(group) for group in (SPOT, ON_DEMAND))
+
+    def set_config(self, function: str, document: str) -> str:
+        """Give a function another configuration; answers the one it had."""
+        functions, name = self.stage.client("lambda"), f"inference-{function}-dev"
+        before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        environment = {"Variables": {"FLEET_CONTROL_CONFIG": document}}
+        functions.update_function_configuration(FunctionName=name, Environment=environment)
+        return before["FLEET_CONTROL_CONFIG"]
+
+    def waiting_in(self, queue: str) -> int:
+        url = self.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+        names = ["ApproximateNumberOfMessages"]
+        answer = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+        return int(answer["Attributes"][names[0]])
+
+    # -- the acts, in order ----------------------------------------------------------------------------------------
+
+    def spot_serves_what_is_awkward(self) -> None:
+        """Jobs, one that the model refuses at first, one that is no job, one that was received almost too often."""
+        self.send(4, 20)
+        refusals = iter([503])
+        self.world.behaviour.refuse = lambda request: next(refusals, None)
+        self.sqs.send_message(QueueUrl=self.queue, MessageBody="no job at all")
+        self.sqs.send_message(QueueUrl=self.queue, MessageBody=json.dumps({"prompt": "often seen"}))
+        for _ in range(9):  # the tenth receive would be its last
+            answer = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, VisibilityTimeout=0)
+            assert any("often seen" in message["Body"] for message in answer["Messages"])
+        self.reach(lambda: self.served() and self.empty())
+
+    def spot_has_no_capacity(self) -> None:
+        now = self.world.now()
+        self.world.set_spot_shortage(now, now + 15 * MINUTE)
+        self.send(4, 20)
+        self.reach(lambda: bool(self.states(ON_DEMAND)))
+        self.reach(lambda: self.served() and self.empty())
+
+    def one_in_each_group(self, jobs: int) -> None:
+        """A node at work in either group, and no controller that would have it otherwise."""
+        self.schedule("controller", on=False)
+        self.world.run_for(3 * MINUTE)  # until its last run is over
+        self.send(jobs, 100)
+        self.desire(SPOT, 1)
+        self.desire(ON_DEMAND, 1)
+        self.reach(lambda: self.both("InService"))
+
+    def stopped_in_the_middle(self) -> None:
+        """Each group has one node at work and one that boots; one worker hangs. AWS Budgets says: over budget."""
+        self.one_in_each_group(jobs=12)
+        self.desire(SPOT, 2)
+        self.desire(ON_DEMAND, 2)
+        self.reach(lambda: self.both("Pending:Wait"))
+        serving = next(
+            i for i, member in self.world.scaling.groups[SPOT].members.items() if member.state == "InService"
+        )
+        self.world.nodes.nodes[serving]._units["worker.service"].kill()  # it will never answer its hook
+        self.world.services.budgets.figure = lambda: 200.0
+        self.world.services.budgets.refresh_now()
+        self.reach(self.empty)
+        assert self.stage.latch()["reason"] == "budget"
+        self.schedule("controller", on=True)
+
+    def kept_while_stopped(self) -> None:
+        """The keeper sends anew what has waited for too long: here ten minutes, not five days."""
+        before = json.loads(self.set_config("keeper", "{}"))
+        self.set_config("keeper", json.dumps({**before, "resend_after_s": 600}))
+        self.send(1, 100)
+        self.invoke("keeper")
+        self.set_config("keeper", json.dumps(before))
+        assert self.world.snapshot().backlog > 1
+
+    def invoke(self, function: str) -> None:
+        client = self.stage.client("lambda")
+        client.invoke(FunctionName=f"inference-{function}-dev", InvocationType="Event", Payload=b"{}")
+        self.world.run_for(5 * MINUTE)
+
+    def resumed(self) -> None:
+        self.stage.up(monthlyBudgetUsd=600)
+        self.world.run_for(2 * MINUTE)
+        operation.resume(self.stage.client("dynamodb"), self.stage.outputs["controlTable"], "test", self.stage.now())
+        self.reach(lambda: self.served() and self.empty())
+
+    def guard_dies(self) -> None:
+        """Nobody extends the allowance: the nodes leave by themselves, in the middle of their work."""
+        self.one_in_each_group(jobs=40)
+        self.schedule("scale-to-zero", on=False)
+        self.reach(self.empty)
+        assert not self.served()
+        self.schedule("scale-to-zero", on=True)
+        self.schedule("controller", on=True)
+
+    def functions_fail(self) -> None:
+        """Each function runs into its own fault until it gives up: the event is among its dead letters then."""
+        before = {kind: self.set_config(kind, "no JSON") for kind in ("controller", "scale-to-zero", "keeper")}
+        self.invoke("keeper")
+        self.reach(lambda: all(self.waiting_in(f"inference-{kind}-dlq-dev") for kind in before))
+        for kind, document in before.items():
+            self.set_config(kind, document)
+
+    def run(self) -> None:
+        self.spot_serves_what_is_awkward()
+        self.spot_has_no_capacity()
+        self.stopped_in_the_middle()
+        self.kept_while_stopped()
+        self.resumed()
+        self.guard_dies()
+        self.functions_fail()
+
+
+def denied(stage: Stage) -> list[str]:
+    """Calls that IAM refused, as CloudTrail shows them."""
+    codes = ("AccessDenied", "AccessDeniedException")
+    return [f"{call.principal}: {call.service}:{call.operation}" for call in stage.cloud.calls if call.error in codes]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What ran: the stage, the deployed statements by role, the permissions asked for by role, the calls refused."""
+
+    stage: Stage
+    statements: dict[str, list[Statement]]
+    asked: dict[str, frozenset[Need]]
+    refused: list[str]
+    logs: list[str]
+
+
+@pytest.fixture(scope="module")
+def proof() -> Iterator[Proof]:
+    edits = {"maxGpuInstances": 4, "drainSeconds": 120, "model.slots": 2}
+    with Stage(ROOT, "dev", edits, "us-east-1", seed=1) as stage:
+        stage.up()
+        stage.watch()
+        Scenario(stage).run()
+        asked = {role: frozenset(needs) for role, needs in stage.cloud.authorizer.asked.items()}
+        held = {role: policy(stage, role)["Statement"] for role in ROLES}
+        yield Proof(stage, held, {role: asked[name(role)] for role in ROLES}, denied(stage), node_faults(stage))
+
+
+def name(role: str) -> str:
+    return f"inference-{role}-dev"
+
+
+def policy(stage: Stage, role: str) -> dict[str, Any]:
+    """The one inline policy of a role; it has no other."""
+    iam = stage.client("iam")
+    assert iam.list_role_policies(RoleName=name(role))["PolicyNames"] == [name(role)]
+    assert iam.list_attached_role_policies(RoleName=name(role))["AttachedPolicies"] == []
+    return iam.get_role_policy(RoleName=name(role), PolicyName=name(role))["PolicyDocument"]
+
+
+def node_faults(stage: Stage) -> list[str]:
+    return [str(entry["record"]) for entry in stage.world.logs if "not authorized" in str(entry["record"])]
+
+
+def narrowed(statement: Statement) -> Iterator[tuple[str, str, Statement]]:
+    """The statement's single grants: (action, resource or condition value, a statement that allows just that)."""
+    for action, resource in itertools.product(statement["Action"], statement["Resource"]):
+        one = {**statement, "Action": [action], "Resource": [resource]}
+        yield action, resource, one
+        for operator, keys in statement.get("Condition", {}).items():
+            for key, values in keys.items():
+                for value in [values] if isinstance(values, str) else values:
+                    yield action, value, {**one, "Condition": {operator: {**keys, key: [value]}}}
+
+
+def test_every_role_is_in_the_proof(proof: Proof) -> None:
+    roles = {role["RoleName"] for role in proof.stage.client("iam").list_roles()["Roles"]}
+    assert roles == {name(role) for role in ROLES}
+
+
+def test_nothing_that_was_needed_is_denied(proof: Proof) -> None:
+    assert (proof.refused, proof.logs) == ([], [])
+    missing = {
+        f"{role}: {need.action} on {need.resource}"
+        for role in ROLES
+        for need in proof.asked[role]
+        if not evaluate(proof.statements[role], need)
+    }
+    assert missing == set()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_without_any_one_statement_something_would_be_denied(proof: Proof, role: str) -> None:
+    held = proof.statements[role]
+    idle = [
+        statement["Sid"]
+        for statement in held
+        if all(evaluate([other for other in held if other is not statement], need) for need in proof.asked[role])
+    ]
+    assert idle == []
+    assert len({statement["Sid"] for statement in held}) == len(held) >= 3
+
+
+def test_no_statement_is_broader_than_what_is_used(proof: Proof) -> None:
+    unasked = {
+        (role, statement["Sid"], action, scope)
+        for role in ROLES
+        for statement in proof.statements[role]
+        for action, scope, grant in narrowed(statement)
+        if not any(evaluate([grant], need) for need in proof.asked[role])
+    }
+    assert unasked == set(UNASKED)
+
+
+def test_the_guard_cannot_end_what_is_not_its_fleets(proof: Proof) -> None:
+    ended = [need for need in proof.asked["scale-to-zero"] if need.action == "ec2:TerminateInstances"]
+    assert ended
+    for need in ended:
+        tags = dict(need.context)
+        assert tags["aws:resourcetag/gpu-inference-fleet"] == "inference-dev"
+        foreign = {**tags, "aws:resourcetag/gpu-inference-fleet": "somebody-elses"}
+        assert not evaluate(proof.statements["scale-to-zero"], need._replace(context=tuple(foreign.items())))
+        assert not evaluate(proof.statements["scale-to-zero"], need._replace(context=()))
+
+
+# -- once for real: a statement is taken from the deployed role ------------------------------------------------------
+
+
+@pytest.fixture
+def take(proof: Proof) -> Iterator[Callable[[str, str], None]]:
+    """`take("node", "ServeQueue")` removes one statement until the test is over."""
+    iam, before = proof.stage.client("iam"), {}
+
+    def put(role: str, document: dict[str, Any]) -> None:
+        iam.put_role_policy(RoleName=name(role), PolicyName=name(role), PolicyDocument=json.dumps(document))
+
+    def take(role: str, sid: str) -> None:
+        document = policy(proof.stage, role)
+        before[role] = document
+        kept = [statement for statement in document["Statement"] if statement["Sid"] != sid]
+        assert len(kept) == len(document["Statement"]) - 1
+        put(role, {**document, "Statement": kept})
+
+    yield take
+    for role, document in before.items():
+        put(role, document)
+
+
+def test_a_function_without_a_statement_fails_by_name(proof: Proof, take: Callable[[str, str], None]) -> None:
+    functions, known = proof.stage.world.services.functions, len(proof.stage.failures())
+    proof.stage.world.run_for(2 * MINUTE)
+    assert len(functions.failures) == known
+    take("scale-to-zero", "KeepLedger")
+    proof.stage.world.run_for(2 * MINUTE)
+    failure = functions.failures[-1]
+    assert (failure["function"], failure["type"]) == (name("scale-to-zero"), "ClientError")
+    assert "AccessDenied" in failure["message"]
+    assert "is not authorized to perform: dynamodb:BatchGetItem" in failure["message"]
+
+
+def test_a_worker_without_a_statement_says_what_it_may_not(proof: Proof, take: Callable[[str, str], None]) -> None:
+    take("node", "KeepJobRecords")
+    scenario = Scenario(proof.stage)
+    scenario.desire(SPOT, 1)
+    scenario.reach(lambda: any("dynamodb:" in fault for fault in node_faults(proof.stage)))
+    assert any(call.error == "AccessDeniedException" for call in proof.stage.cloud.calls_of(name("node")))
