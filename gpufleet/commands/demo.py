@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .project import project_folder
+
 BAD_INPUT = 2
 
 
@@ -34,7 +36,7 @@ def demo(
 
     try:
         edits = dict(_edit(text) for text in overrides or [])
-        walk = Walk(project=Path.cwd(), stack=stack, edits=edits, trace=trace, plot=plot, seed=seed)
+        walk = Walk(project=project_folder(), stack=stack, edits=edits, trace=trace, plot=plot, seed=seed)
         ok = print_walk(walk, as_json=as_json)
     except InputError as error:
         typer.echo(str(error), err=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .project import project_folder
+
 if TYPE_CHECKING:
     from components.settings import Settings
 
@@ -28,14 +30,15 @@ def docs_config(
     ] = False,
 ) -> None:
     """Write docs/configuration.md, schemas/stack.schema.json and the README's table of stacks anew."""
-    stale = [path for path, text in generated(Path.cwd()).items() if not path.exists() or path.read_text() != text]
-    for path in stale:
+    project = project_folder()
+    stale = {path: text for path, text in generated(project).items() if not path.exists() or path.read_text() != text}
+    for path, text in stale.items():
         if check:
             typer.echo(f"{path.name} is out of date: run python -m gpufleet docs-config", err=True)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(generated(Path.cwd())[path])
-            typer.echo(f"wrote {path.relative_to(Path.cwd())}")
+            path.write_text(text)
+            typer.echo(f"wrote {path.relative_to(project)}")
     if check and stale:
         raise typer.Exit(1)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import getpass
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .project import project_folder
 
 COMPONENT = "inference"  # the component name in __main__.py, from which every name is made
 
@@ -30,7 +31,7 @@ def resume(
     from gpufleet.operations import resume as operation
 
     try:
-        settings = Settings.from_stack_file(Path(f"Pulumi.{stack}.yaml"))
+        settings = Settings.from_stack_file(project_folder() / f"Pulumi.{stack}.yaml")
     except SettingsError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .project import project_folder
+
 if TYPE_CHECKING:
     from components.settings import Settings
 
@@ -22,8 +24,7 @@ def validate(
     """Check stack files and name every fault at once. Status 0 if all are sound, 2 if any is not."""
     from components.settings import check_stack_file
 
-    here = Path.cwd()
-    project = next((folder for folder in (here, *here.parents) if (folder / "Pulumi.yaml").exists()), here)
+    project = project_folder()
     chosen = files or sorted(project.glob("Pulumi.*.yaml"))
     if not chosen:
         typer.echo(f"no stack file: there is no Pulumi.<stack>.yaml in {project}", err=True)
