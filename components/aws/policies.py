@@ -319,7 +319,7 @@ def node_model(partition: str, weights: str, image: str) -> list[Statement]:
             "ListWeights",
             ["s3:ListBucket"],
             [f"arn:{partition}:s3:::{bucket}"],
-            {"StringLike": {"s3:prefix": [prefix, inside] if prefix else ["*"]}},
+            {"StringLike": {"s3:prefix": [inside]}},
         ),
     ]
     registry = _ECR_IMAGE.match(image)

@@ -38,8 +38,7 @@ def resume(
     names = Names(component, stack)
     try:
         session = boto3.Session(region_name=settings.region)
-        before = operation.resume(session.client("dynamodb"), names.control_table, by=getpass.getuser(), at=time.time())
-        waiting = _waiting(session.client("sqs"), names.queue)
+        before = operation.resume(session.client("dynamodb"), names.control_table, by=_who(), at=time.time())
     except operation.ResumeError as error:
         typer.echo(f"stays stopped: {error}", err=True)
         raise typer.Exit(1) from None
@@ -47,7 +46,19 @@ def resume(
         typer.echo(f"could not reach stack {stack}: {error}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"was stopped ({before.reason}): {before.note}")
-    typer.echo(f"now: {before.sums}; {waiting} jobs wait; the controller takes over within a minute")
+    try:
+        waiting = f"{_waiting(session.client('sqs'), names.queue)} jobs wait"
+    except (ClientError, BotoCoreError) as error:  # the latch is cleared all the same
+        waiting = f"how many jobs wait is not known ({error})"
+    typer.echo(f"now: {before.sums}; {waiting}; the controller takes over within a minute")
+
+
+def _who() -> str:
+    """The name in the latch's note; in a container the user may have none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return "an unnamed user"
 
 
 def _waiting(sqs: object, queue: str) -> int:

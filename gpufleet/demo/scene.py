@@ -12,6 +12,7 @@ from components import costs
 from components.settings import Settings
 from gpufleet.demo.report import Check, Report, Step
 from gpufleet.demo.stage import START, Stage
+from gpufleet.demo.windows import floor_at
 from gpufleet.operations import resume as operation
 from gpufleet.planner.traces import Profile
 from gpufleet.twin.billing import month_bounds, month_of
@@ -34,9 +35,17 @@ class Scene:
         """From the trip to nothing running: the drain, and three minutes for guard ticks and terminations."""
         return self.settings.drain_seconds + 3 * MINUTE
 
+    @property
+    def floor(self) -> int:
+        return floor_at(self.settings, self.stage.now())
+
+    @property
+    def job_s(self) -> float:
+        return 0.75 * self.settings.drain_seconds  # a drain lets such a job end
+
     def at_rest(self) -> bool:
         """Nothing waits or is in work, and no more than the floor runs."""
-        return self.served() and self.stage.running() <= self.settings.floor
+        return self.served() and self.stage.running() <= self.floor
 
     def served(self) -> bool:
         """Nothing waits or is in work."""
@@ -271,7 +280,7 @@ class Load:
     def __init__(self, scene: Scene) -> None:
         settings = scene.settings
         self._stage = scene.stage
-        self._service_s = 0.75 * settings.drain_seconds  # a drain lets every one of them end
+        self._service_s = scene.job_s
         # One more job for every slot: enough to want the whole cap, little enough to be served after a resume.
         self._level = settings.max_gpu_instances * settings.model.slots
         self._on = False

@@ -50,7 +50,7 @@ def at_rest(scene: Scene, step: Step) -> None:
             f"{group['AutoScalingGroupName']}  min {group['MinSize']}  max {group['MaxSize']}  "
             f"desired {group['DesiredCapacity']}",
         )
-    cap, floor = scene.settings.max_gpu_instances, scene.settings.floor
+    cap, floor = scene.settings.max_gpu_instances, scene.floor
     wanted = sum(group["DesiredCapacity"] for group in groups)
     seen = f"desired {wanted}, running {stage.running()}"
     check(
@@ -102,7 +102,7 @@ def some_jobs(scene: Scene, step: Step) -> None:
         "the fleet wakes within seconds of the first message",
         expected="a scale-out within 75 s",
         seen=f"after {woke:.0f} s" if starts else "no scale-out",
-        ok=woke <= 75 or scene.settings.floor > 0,
+        ok=woke <= 75 or scene.floor > 0,
         where=log_of(stage, "controllerFunction"),
     )
     check(
@@ -116,7 +116,7 @@ def some_jobs(scene: Scene, step: Step) -> None:
     check(
         step,
         "the fleet goes back to zero",
-        expected=f"{scene.settings.floor} instances within an hour",
+        expected=f"{scene.floor} instances within an hour",
         seen=f"{stage.running()} running, desired {[g['DesiredCapacity'] for g in stage.groups()]}",
         ok=back,
         where=log_of(stage, "controllerFunction"),

@@ -127,7 +127,7 @@ def budget_alert(scene: Scene, step: Step) -> None:
     """AWS Budgets reports more than the meter saw: its message alone stops the fleet."""
     stage = scene.stage
     killed = stage.world.work_killed_s
-    stage.world.traffic.send(stage.outputs["queueUrl"], 8, service_s=120)
+    stage.world.traffic.send(stage.outputs["queueUrl"], 8, service_s=min(120, scene.job_s))
     stage.world.run_until(lambda: stage.world.snapshot().in_flight > 0, limit_s=20 * MINUTE)
     budgets = stage.world.services.budgets
     figure, before = scene.settings.monthly_budget_usd * 1.01, budgets.figure
@@ -174,7 +174,7 @@ def _served_again(scene: Scene, step: Step) -> None:
     """What was accepted while stopped is served once the fleet may run again."""
     stage = scene.stage
     waiting, since = len(open_jobs(stage)), stage.now()
-    served = stage.world.run_until(scene.served, limit_s=HOUR, step_s=30)
+    served = stage.world.run_until(scene.served, limit_s=HOUR / 2, step_s=30)
     scene.say(step, f"+{clock(stage.now() - since)} {waiting - len(open_jobs(stage))} waiting jobs served")
     step.figures.update(waited=waiting)
     check(

@@ -1,6 +1,5 @@
 """Power loss at every step, drains, notices, lost leases, and random mixtures of them."""
 
-
 from __future__ import annotations
 
 import random

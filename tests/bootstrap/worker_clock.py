@@ -3,7 +3,6 @@
 Things due at the same moment run in an order drawn from the seed, so that many seeds try many interleavings.
 """
 
-
 from __future__ import annotations
 
 import heapq

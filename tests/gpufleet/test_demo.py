@@ -7,25 +7,38 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fleet_control.scaling_types import Policy, Window
+from fleet_control.scaling_types import floor_at as law_floor_at
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from components.settings import Settings
 from gpufleet.cli import app
 from gpufleet.demo import walk as walks
 from gpufleet.demo.report import Report
-from gpufleet.demo.stage import Stage
+from gpufleet.demo.stage import START, Stage
 from gpufleet.demo.walk import InputError, Outcome, Walk, run_walk
+from gpufleet.demo.windows import floor_at
 
 # The provider SDK warns about its own deprecated aliases when a service is imported; none is used here.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")
 
 ROOT = Path(__file__).parents[2]
 TITLES = ["provision", "at rest", "15 jobs", "real trace", "over budget", "resume", "AWS's alert", "account"]
+REASONS = (
+    "scale-out 0 -> 1: 15 waiting, 20.0 s each, 8 slots, target 300 s",
+    "scale-in 1 -> 0: 0 waiting for",
+    "trip: $",
+    " committed >= $",
+    "gpufleet resume: refused, ",
+    '"Scaled inference-asg-dev to zero"',
+)
 HEAVY = {"pulumi", "pulumi_aws", "boto3", "botocore", "moto", "matplotlib", "rich", "yaml", "greenlet"}
 
 
@@ -48,77 +61,46 @@ def figures(outcome: Outcome, title: str) -> dict[str, Any]:
 # -- the whole walk ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Whole:
-    """One whole walk on dev by the real command: how it ended, what it printed, and its picture."""
-
-    status: int
-    errors: str
-    document: dict[str, Any]
-    picture: Path
-
-    def step(self, title: str) -> dict[str, Any]:
-        return next(step for step in self.document["steps"] if step["title"] == title)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    picture = tmp_path_factory.mktemp("demo") / "new-folder" / "timeline.png"
+def test_the_whole_walk_on_dev_by_the_real_command(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    """One walk, looked at from every side: it takes as long as all other tests of this file together."""
+    picture = tmp_path / "new-folder" / "timeline.png"
     done = python("-m", "gpufleet", "demo", "--json", "--plot", str(picture))
-    return Whole(done.returncode, done.stderr, json.loads(done.stdout), picture)
+    document = json.loads(done.stdout)
+    steps = {step["title"]: step for step in document["steps"]}
 
-
-@pytest.mark.xdist_group("whole-walk")
-class TestTheWholeWalk:
-    def test_every_promise_holds_and_the_status_says_so(self, whole: Whole) -> None:
-        assert [step["title"] for step in whole.document["steps"]] == TITLES
-        broken = [check for step in whole.document["steps"] for check in step["checks"] if not check["ok"]]
-        assert (whole.status, whole.errors, broken) == (0, "", [])
-        assert whole.document["ok"]
-        assert (whole.document["stack"], whole.document["edits"], whole.document["trace"]) == (
-            "dev",
-            {},
-            "office-hours",
-        )
-        promises = {check["promise"] for step in whole.document["steps"] for check in step["checks"]}
-        assert len(promises) >= 25
-
-    def test_the_account_holds(self, whole: Whole) -> None:
-        account = whole.step("account")["figures"]
+    with subtests.test("every promise holds, and the status says so"):
+        broken = [check for step in steps.values() for check in step["checks"] if not check["ok"]]
+        assert (done.returncode, done.stderr, broken) == (0, "", [])
+        assert list(steps) == TITLES
+        assert document["ok"]
+        assert (document["stack"], document["edits"], document["trace"]) == ("dev", {}, "office-hours")
+        assert len({check["promise"] for step in steps.values() for check in step["checks"]}) >= 25
+    with subtests.test("the account holds"):
+        account = steps["account"]["figures"]
         assert account["sent"] == account["completed"] > 1000
         assert (account["lost"], account["billed_twice"], account["work_killed_s"]) == (0, 0, 0)
-
-    def test_the_fleet_wakes_works_and_rests(self, whole: Whole) -> None:
-        woke = whole.step("15 jobs")["figures"]
+    with subtests.test("the fleet wakes, works and rests"):
+        woke = steps["15 jobs"]["figures"]
         assert woke["completed"] == 15
         assert 0 < woke["woke_after_s"] < 75 < woke["at_rest_after_s"] < 900
-        trace = whole.step("real trace")["figures"]
+    with subtests.test("jobs of a real trace start in time and for little"):
+        trace = steps["real trace"]["figures"]
         assert 600 < trace["jobs"] <= 1000
         assert 0 <= trace["wait_p50_s"] <= trace["wait_p95_s"] <= trace["wait_p99_s"] <= 300
         assert trace["share_in_target"] >= 0.99
         assert 0 < trace["cost_usd"] < 6 * 1.006
-
-    def test_the_stop_costs_no_more_than_the_budget(self, whole: Whole) -> None:
-        stop = whole.step("over budget")["figures"]
+    with subtests.test("the stop costs no more than the budget"):
+        stop = steps["over budget"]["figures"]
         assert stop["bill_usd"] < stop["budget_usd"] < 60
         assert stop["tripped_after_s"] > 600
         assert stop["stopped_after_s"] <= 480
-        assert whole.step("resume")["figures"]["waited"] > 3
-
-    def test_lines_carry_the_laws_own_reasons(self, whole: Whole) -> None:
-        said = "\n".join(line for step in whole.document["steps"] for line in step["lines"])
-        for words in (
-            "scale-out 0 -> 1: 15 waiting, 20.0 s each, 8 slots, target 300 s",
-            "scale-in 1 -> 0: 0 waiting for",
-            "trip: $",
-            " committed >= $",
-            "gpufleet resume: refused, ",
-            '"Scaled inference-asg-dev to zero"',
-        ):
+        assert steps["resume"]["figures"]["waited"] > 3
+    said = "\n".join(line for step in steps.values() for line in step["lines"])
+    for words in REASONS:
+        with subtests.test("lines carry the laws' own reasons", words=words):
             assert words in said
-
-    def test_the_picture_is_drawn(self, whole: Whole) -> None:
-        content = whole.picture.read_bytes()
+    with subtests.test("the picture is drawn"):
+        content = picture.read_bytes()
         assert content.startswith(b"\x89PNG\r\n\x1a\n")
         assert len(content) > 20_000
 
@@ -173,11 +155,6 @@ def test_what_nobody_foresaw_is_told_like_a_broken_promise() -> None:
 # -- the figures come from what runs ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def baseline() -> dict[str, Any]:
-    return figures(walked(ROOT, "15 jobs"), "15 jobs")
-
-
 def copy_of_the_project(folder: Path) -> Path:
     for name in ("components", "lambda", "bootstrap"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -192,26 +169,25 @@ def replace_once(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-@pytest.mark.xdist_group("figures")
-class TestFiguresComeFromWhatRuns:
-    def test_a_changed_law_changes_them(self, baseline: dict[str, Any], tmp_path: Path) -> None:
+def test_the_figures_come_from_what_runs(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    baseline = figures(walked(ROOT, "15 jobs"), "15 jobs")
+    assert baseline["completed"] == 15
+
+    with subtests.test("a changed law changes them"):
         project = copy_of_the_project(tmp_path)
         law = project / "lambda" / "fleet_control" / "scaling_types.py"
         replace_once(law, "idle_grace_s: float = 60.0", "idle_grace_s: float = 360.0")
         slower = figures(walked(project, "15 jobs"), "15 jobs")
-        assert slower["completed"] == baseline["completed"] == 15
         assert 240 <= slower["at_rest_after_s"] - baseline["at_rest_after_s"] <= 360
         assert slower["bill_usd"] > baseline["bill_usd"]
-
-    def test_a_spot_price_changes_the_bill_and_nothing_else(self, baseline: dict[str, Any]) -> None:
-        def dearer(stage: Stage) -> None:
-            stage.world.market.jump(2, stage.now())
-
-        dear = figures(walked(ROOT, "15 jobs", sabotage=dearer), "15 jobs")
+    with subtests.test("a spot price changes the bill; the same seed leaves the rest as it was"):
+        dear = figures(
+            walked(ROOT, "15 jobs", sabotage=lambda stage: stage.world.market.jump(2, stage.now())), "15 jobs"
+        )
         assert dear["bill_usd"] > baseline["bill_usd"] + 0.01
         assert dear | {"bill_usd": 0} == baseline | {"bill_usd": 0}
+    with subtests.test("a boot time changes them"):
 
-    def test_a_boot_time_changes_them(self, baseline: dict[str, Any]) -> None:
         def slow(stage: Stage) -> None:
             draw = stage.world.behaviour.cold_start_s
             stage.world.behaviour.cold_start_s = lambda: draw() + 200  # type: ignore[method-assign]
@@ -228,6 +204,33 @@ def test_the_stack_files_region_is_the_clouds(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(walks, "_do_steps", lambda walk, scene: seen.append(scene.stage.cloud.region))
     run_walk(Walk(tmp_path))
     assert seen == ["eu-west-1"]
+
+
+SCHEDULE = [
+    {"days": ["mon", "sun"], "from": "09:00", "to": "17:30", "timeZone": "Asia/Tokyo", "floor": 1},
+    {"days": ["sat"], "from": "22:00", "to": "03:00", "timeZone": "America/New_York", "floor": 3},
+]
+
+
+@given(hours=st.floats(0, 24 * 366))
+def test_the_walk_expects_the_floor_that_the_settings_and_the_law_agree_on(hours: float) -> None:
+    edits = {"maxGpuInstances": 3, "schedule": SCHEDULE, "monthlyBudgetUsd": 1000}
+    settings = _scheduled(json.dumps(edits))
+    windows = tuple(Window(w.days, w.start, w.end, w.time_zone, w.floor) for w in settings.schedule)
+    policy = Policy(slots=8, wait_target_s=300, service_s=20, cold_start_s=240, cap=3, windows=windows)
+    at = START + hours * 3600
+    assert floor_at(settings, at) == law_floor_at(policy, at)
+
+
+@cache
+def _scheduled(edits: str) -> Settings:
+    return Settings.from_stack_file(ROOT / "Pulumi.dev.yaml", overrides=json.loads(edits))
+
+
+def test_a_window_that_is_open_when_the_walk_begins_is_no_broken_promise() -> None:
+    outcome = walked(ROOT, "at rest", schedule=SCHEDULE[:1])
+    assert outcome.ok
+    assert outcome.report.steps[1].lines[0] == "inference-asg-dev  min 0  max 1  desired 1"
 
 
 # -- faulty input -----------------------------------------------------------------------------------------------------

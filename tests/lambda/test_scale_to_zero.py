@@ -375,9 +375,7 @@ def test_an_instance_that_boots_over_the_cap_is_not_paid_for_with_a_serving_one(
     assert world.changed("terminate") == [("terminate", booting.id, True)]
 
 
-def test_spot_prices_are_asked_for_only_while_spot_runs_and_every_ten_minutes(
-    world: World, functions: Functions
-) -> None:
+def test_spot_prices_are_asked_for_only_while_spot_runs_and_once_a_minute(world: World, functions: Functions) -> None:
     functions.guard()
     assert world.changed("spot-prices") == []
     when = datetime.fromtimestamp(world.at - 9000, UTC)
@@ -388,9 +386,30 @@ def test_spot_prices_are_asked_for_only_while_spot_runs_and_every_ten_minutes(
     for _ in range(15):
         world.at += 60
         functions.guard()
-    assert len(world.changed("spot-prices")) == 2
+    world.at += 20
+    functions.guard()  # a message of the AWS Budget comes between two ticks
+    assert len(world.changed("spot-prices")) == 15
     spent = world.row(CONTROL, "ledger#2026-11")["spent_usd"]
-    assert spent == pytest.approx(0.25 * (0.4 + 0.01) + 0.05 + 36 * 900 / (720 * 3600), abs=1e-3)
+    assert spent == pytest.approx(920 / 3600 * (0.4 + 0.01) + 0.05 + 36 * 920 / (720 * 3600), abs=1e-3)
+
+
+def test_a_spot_price_that_rises_is_never_charged_too_low(world: World, functions: Functions) -> None:
+    def price(usd: str) -> None:
+        when = datetime.fromtimestamp(world.at, UTC)
+        row = {"InstanceType": "g5.xlarge", "AvailabilityZone": "us-east-1a", "SpotPrice": usd, "Timestamp": when}
+        world.spot_history = [row]
+
+    price("0.4")
+    functions.guard()
+    world.serving(launched=world.at)
+    for minute in range(1, 11):
+        world.at += 60
+        if minute == 6:
+            price("1.0")
+        functions.guard()
+    spent = world.row(CONTROL, "ledger#2026-11")["spent_usd"]
+    other = 600 / 3600 * 0.01 + 0.05 + 36 * 600 / (720 * 3600)
+    assert spent - other >= (5 * 0.4 + 5 * 1.0) / 60
 
 
 def test_without_a_spot_price_the_on_demand_price_is_charged(world: World, functions: Functions) -> None:

@@ -17,7 +17,7 @@ from .config import GuardConfig, GuardedFleet
 FLEET_TAG = "gpu-inference-fleet"
 LISTED_STATES = ("pending", "running", "shutting-down", "stopping", "stopped", "terminated")
 BILLED_STATES = ("pending", "running", "stopping")  # pending and stopping are free: counted, so as never to be under
-SPOT_CACHE_S = 600.0  # spot prices move in hours; a call per ten minutes is enough
+SPOT_CACHE_S = 50.0  # less than a tick: a rise that is seen late would be charged too low until then
 SPOT_PAGES = 3  # of a hundred prices each: more than the types times zones of any fleet here
 FIGURE_LAG_S = 86_400.0  # AWS Budgets' figures are 8 to 12 hours old, a day at most
 _ENDED = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
@@ -79,7 +79,7 @@ def ended_at(reason: str, at: float) -> float:
 
 def spot_prices(nodes: Iterable[Node], cached: Mapping[str, Any], at: float) -> dict[str, Any]:
     """Spot prices as {"at": ..., "prices": {"type|zone": $/h}}; looked up only while spot instances run, and at most
-    every ten minutes. What cannot be looked up is left out: it is then charged at the on-demand price.
+    once a minute. What cannot be looked up is left out: it is then charged at the on-demand price.
     """
     running = [node.running for node in nodes if node.running.spot and node.running.ended_at is None]
     prices = dict(cached.get("prices") or {})
