@@ -135,6 +135,16 @@ class Cloud:
         self._record(principal, service, operation, params, None)
         return answer
 
+    def now(self) -> float:
+        return self.clock.now()
+
+    def wait(self, seconds: float) -> None:
+        """Let `seconds` pass: for the calling process, or for everything when the caller is not one."""
+        if self.clock.in_process():
+            self.clock.sleep(seconds)
+        else:
+            self.clock.run_for(seconds)
+
     def calls_of(self, principal: str) -> Iterable[Call]:
         return (call for call in self.calls if call.principal == principal)
 

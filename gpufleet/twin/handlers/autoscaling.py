@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
 from ..errors import AwsError
+from .account import Account
 from .base import Handler, Inputs, Naming, Outputs, finishing
 from .properties import Prop, block, blocks, from_api, names, table, to_api
 
@@ -94,7 +94,7 @@ class Group(Handler):
                 "ValidationError", "Valid requests contain exactly one of launchTemplate, mixedInstancesPolicy"
             )
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         client, name = cloud.client("autoscaling"), inputs["name"]
         client.create_auto_scaling_group(
             AutoScalingGroupName=name,
@@ -106,7 +106,7 @@ class Group(Handler):
             self._switches(client, name, {}, inputs)
         return name
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         client = cloud.client("autoscaling")
         found = client.describe_auto_scaling_groups(AutoScalingGroupNames=[identifier])["AutoScalingGroups"]
         if not found or found[0].get("Status") == "Delete in progress":
@@ -127,7 +127,7 @@ class Group(Handler):
             "arn": live["AutoScalingGroupARN"],
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         client = cloud.client("autoscaling")
         settings = changed & (set(_SETTINGS) | {"vpcZoneIdentifiers"})
         if settings:
@@ -172,7 +172,7 @@ class Group(Handler):
             granularity = news.get("metricsGranularity") or "1Minute"
             client.enable_metrics_collection(**where, Metrics=sorted(after - before), Granularity=granularity)
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         client = cloud.client("autoscaling")
         if self.look(cloud, identifier, {}) is None:
             return
@@ -203,24 +203,21 @@ def _tags(group: str, tags: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _empty(cloud: Cloud, client: Any, group: str) -> None:
+def _empty(cloud: Account, client: Any, group: str) -> None:
     """As the provider does without `forceDelete`: scale to zero and wait, ten minutes at most.
 
     Instances that are protected from scale-in never go: the deletion then fails, as it does in AWS.
     """
     client.update_auto_scaling_group(AutoScalingGroupName=group, MinSize=0, MaxSize=0, DesiredCapacity=0)
-    deadline = cloud.clock.now() + _DRAIN_LIMIT_S
+    deadline = cloud.now() + _DRAIN_LIMIT_S
     while True:
         found = client.describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"]
         left = len(found[0]["Instances"]) if found else 0
         if not left:
             return
-        if cloud.clock.now() >= deadline:
+        if cloud.now() >= deadline:
             raise AwsError("ResourceInUse", f"group {group} still has {left} instances after {_DRAIN_LIMIT_S:.0f} s")
-        if cloud.clock.in_process():
-            cloud.clock.sleep(_STEP_S)
-        else:
-            cloud.clock.run_for(_STEP_S)
+        cloud.wait(_STEP_S)
 
 
 class LifecycleHook(Handler):
@@ -229,7 +226,7 @@ class LifecycleHook(Handler):
     gone = ("ValidationError",)
     props = table({"name": Prop(replace=True), "autoscalingGroupName": Prop(replace=True), **_HOOK})
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         cloud.client("autoscaling").put_lifecycle_hook(
             AutoScalingGroupName=inputs["autoscalingGroupName"],
             LifecycleHookName=inputs["name"],
@@ -237,7 +234,7 @@ class LifecycleHook(Handler):
         )
         return inputs["name"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         group = inputs["autoscalingGroupName"]
         answer = cloud.client("autoscaling").describe_lifecycle_hooks(
             AutoScalingGroupName=group, LifecycleHookNames=[identifier]
@@ -246,10 +243,10 @@ class LifecycleHook(Handler):
             return None
         return {"name": identifier, "autoscalingGroupName": group, **from_api(_HOOK, answer["LifecycleHooks"][0])}
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         self.make(cloud, news)
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("autoscaling").delete_lifecycle_hook(
             AutoScalingGroupName=outputs["autoscalingGroupName"], LifecycleHookName=identifier
         )

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 
-from ..cloud import Cloud
 from ..errors import AwsError, NotModelledError
+from .account import Account
 from .properties import (
     UNKNOWN,
     Change,
@@ -107,7 +107,7 @@ class Handler:
 
     # -- what an engine calls -----------------------------------------------------------------------------------
 
-    def check(self, cloud: Cloud, news: Mapping[str, Any], asked: Asked) -> Inputs:
+    def check(self, cloud: Account, news: Mapping[str, Any], asked: Asked) -> Inputs:
         """The inputs as the resource will have them: named, tagged, and nothing in them that the twin cannot apply.
 
         Raises `NotModelledError` naming the properties the twin does not know, `AwsError` for what AWS would refuse.
@@ -137,7 +137,7 @@ class Handler:
         )
         return Diff(changes, self.delete_first or same_name)
 
-    def create(self, cloud: Cloud, inputs: Inputs) -> tuple[str, Outputs]:
+    def create(self, cloud: Account, inputs: Inputs) -> tuple[str, Outputs]:
         """Make it; answers (id, outputs). Raises botocore's `ClientError`, or `PartlyMade` once something exists."""
         identifier = self.make(cloud, inputs)
         with finishing(identifier):
@@ -146,7 +146,7 @@ class Handler:
                 raise AwsError("NotFound", f"{self.type} {identifier} is gone right after its creation")
             return identifier, outputs
 
-    def read(self, cloud: Cloud, identifier: str, inputs: Mapping[str, Any]) -> Outputs | None:
+    def read(self, cloud: Account, identifier: str, inputs: Mapping[str, Any]) -> Outputs | None:
         """The resource as it is now, None when it is gone. `inputs` lend what AWS does not tell (kept properties)."""
         try:
             live = self.look(cloud, identifier, dict(inputs))
@@ -163,7 +163,7 @@ class Handler:
         return outputs
 
     def update(
-        self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]
+        self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]
     ) -> tuple[str, Outputs]:
         """Apply the properties `changed` (top-level names); answers (id, outputs)."""
         if "tags" in changed and self.taggable:
@@ -179,7 +179,7 @@ class Handler:
             raise AwsError("NotFound", f"{self.type} {identifier} does not exist any more")
         return identifier, outputs
 
-    def delete(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def delete(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         """Remove it; something that is gone already is fine."""
         try:
             self.remove(cloud, identifier, outputs)
@@ -201,23 +201,23 @@ class Handler:
     def rules(self, inputs: Inputs) -> None:
         """Raise `AwsError` for what AWS refuses and nobody behind the client checks."""
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         """Create; answers the id."""
         raise NotModelledError(f"the twin does not create {self.type}")
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         """The live properties (inputs and outputs), None or a `gone` error when it does not exist."""
         raise NotModelledError(f"the twin does not read {self.type}")
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> str | None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> str | None:
         """Apply the changed properties; answers a new id if it has one."""
         raise NotModelledError(f"the twin does not update {', '.join(sorted(changed))} of {self.type}")
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         """Set the tags `new` and take the tags `gone` off."""
         raise NotModelledError(f"the twin does not retag {self.type}")
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         """Delete."""
         raise NotModelledError(f"the twin does not delete {self.type}")
 

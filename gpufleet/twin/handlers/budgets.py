@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
+from .account import Account
 from .base import Handler, Inputs, Naming, Outputs
 from .properties import Prop, as_dict, as_list, block, blocks, from_api, names, table, to_api
 
@@ -41,7 +41,7 @@ class Budget(Handler):
     )
     outputs = "arn"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         account = inputs.get("accountId", cloud.account_id)
         cloud.client("budgets").create_budget(
             AccountId=account,
@@ -54,7 +54,7 @@ class Budget(Handler):
         )
         return f"{account}:{inputs['name']}"
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         client, (account, name) = cloud.client("budgets"), identifier.split(":", 1)
         where = {"AccountId": account, "BudgetName": name}
         live = client.describe_budget(**where)["Budget"]
@@ -81,7 +81,7 @@ class Budget(Handler):
             "arn": arn,
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         client, (account, name) = cloud.client("budgets"), identifier.split(":", 1)
         where = {"AccountId": account, "BudgetName": name}
         if changed - {"notifications"}:
@@ -95,7 +95,7 @@ class Budget(Handler):
                     **where, Notification=to_api(_NOTIFICATION, one), Subscribers=_subscribers(one)
                 )
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         account, name = identifier.split(":", 1)
         arn = f"arn:aws:budgets::{account}:budget/{name}"
         if gone:
@@ -103,7 +103,7 @@ class Budget(Handler):
         if new:
             cloud.client("budgets").tag_resource(ResourceARN=arn, ResourceTags=as_list(new))
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         account, name = identifier.split(":", 1)
         cloud.client("budgets").delete_budget(AccountId=account, BudgetName=name)
 

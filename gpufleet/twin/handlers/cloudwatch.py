@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
 from ..errors import AwsError
+from .account import Account
 from .base import Handler, Inputs, Naming, Outputs, finishing
 from .properties import Prop, as_dict, as_list, block, blocks, from_api, names, table, to_api
 
@@ -36,7 +36,7 @@ class LogGroup(Handler):
                 "InvalidParameterException", f"retentionInDays {inputs['retentionInDays']} is no valid value"
             )
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         logs, name = cloud.client("logs"), inputs["name"]
         more = {key: inputs[key] for key in ("logGroupClass",) if inputs.get(key)}
         logs.create_log_group(logGroupName=name, **({"tags": inputs["tags"]} if inputs.get("tags") else {}), **more)
@@ -45,7 +45,7 @@ class LogGroup(Handler):
                 self.modify(cloud, name, {}, inputs, {"retentionInDays"})
         return name
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         logs = cloud.client("logs")
         found = logs.describe_log_groups(logGroupNamePrefix=identifier)["logGroups"]
         group = next((group for group in found if group["logGroupName"] == identifier), None)
@@ -60,14 +60,14 @@ class LogGroup(Handler):
             "arn": arn,
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         logs = cloud.client("logs")
         if news.get("retentionInDays"):
             logs.put_retention_policy(logGroupName=identifier, retentionInDays=news["retentionInDays"])
         else:
             logs.delete_retention_policy(logGroupName=identifier)
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         logs = cloud.client("logs")
         arn = f"arn:aws:logs:{cloud.region}:{cloud.account_id}:log-group:{identifier}"
         if gone:
@@ -75,7 +75,7 @@ class LogGroup(Handler):
         if new:
             logs.tag_resource(resourceArn=arn, tags=new)
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         if not outputs.get("skipDestroy"):
             cloud.client("logs").delete_log_group(logGroupName=identifier)
 
@@ -120,11 +120,11 @@ class MetricAlarm(Handler):
     )
     outputs = "arn"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         self._put(cloud, inputs, {"Tags": as_list(inputs["tags"])} if inputs.get("tags") else {})
         return inputs["name"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         client = cloud.client("cloudwatch")
         found = client.describe_alarms(AlarmNames=[identifier], AlarmTypes=["MetricAlarm"])["MetricAlarms"]
         if not found:
@@ -140,10 +140,10 @@ class MetricAlarm(Handler):
             "arn": arn,
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         self._put(cloud, news, {})
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         client = cloud.client("cloudwatch")
         arn = f"arn:aws:cloudwatch:{cloud.region}:{cloud.account_id}:alarm:{identifier}"
         if gone:
@@ -151,10 +151,10 @@ class MetricAlarm(Handler):
         if new:
             client.tag_resource(ResourceARN=arn, Tags=as_list(new))
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("cloudwatch").delete_alarms(AlarmNames=[identifier])
 
-    def _put(self, cloud: Cloud, inputs: Inputs, more: dict[str, Any]) -> None:
+    def _put(self, cloud: Account, inputs: Inputs, more: dict[str, Any]) -> None:
         table = {name: prop for name, prop in self.props.items() if name not in ("tags", "metricQueries")}
         request = to_api(table, {"treatMissingData": "missing", "actionsEnabled": True, **inputs})
         if inputs.get("metricQueries"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
 from ..errors import AwsError, NotModelledError
+from .account import Account
 from .base import Handler, Inputs, Naming, Outputs, finishing
 from .properties import Prop, as_dict, as_list, block, blocks, names, table
 
@@ -49,7 +49,7 @@ class Table(Handler):
         if inputs.get("billingMode", "PROVISIONED") != _ON_DEMAND and not inputs.get("readCapacity"):
             raise AwsError("ValidationException", "PROVISIONED needs readCapacity and writeCapacity")
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         request: dict[str, Any] = {
             "TableName": inputs["name"],
             "KeySchema": [
@@ -74,7 +74,7 @@ class Table(Handler):
             self.modify(cloud, inputs["name"], {}, inputs, later)
         return inputs["name"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         client = cloud.client("dynamodb")
         table = client.describe_table(TableName=identifier)["Table"]
         keys = {key["KeyType"]: key["AttributeName"] for key in table["KeySchema"]}
@@ -112,7 +112,7 @@ class Table(Handler):
             found["serverSideEncryption"] = {"enabled": True, "kmsKeyArn": encryption.get("KMSMasterKeyArn")}
         return found
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         client = cloud.client("dynamodb")
         request: dict[str, Any] = {}
         if changed & {"billingMode", "readCapacity", "writeCapacity"}:
@@ -143,7 +143,7 @@ class Table(Handler):
             _switch_ttl(client, table, str(old["attributeName"]), on=False)  # one attribute at a time
         _switch_ttl(client, table, str(attribute), on=bool(new.get("enabled")))
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         client = cloud.client("dynamodb")
         arn = client.describe_table(TableName=identifier)["Table"]["TableArn"]
         if gone:
@@ -151,7 +151,7 @@ class Table(Handler):
         if new:
             client.tag_resource(ResourceArn=arn, Tags=as_list(new))
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("dynamodb").delete_table(TableName=identifier)
 
 

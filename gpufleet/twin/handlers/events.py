@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
 from ..errors import AwsError
+from .account import Account
 from .base import Handler, Inputs, Naming, Outputs
 from .properties import Prop, as_dict, as_list, block, from_api, names, table, to_api
 
@@ -40,12 +40,12 @@ class EventRule(Handler):
     )
     outputs = "arn"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         self._put(cloud, inputs, {"Tags": as_list(inputs["tags"])} if inputs.get("tags") else {})
         bus = inputs.get("eventBusName", _DEFAULT_BUS)
         return inputs["name"] if bus == _DEFAULT_BUS else f"{bus}/{inputs['name']}"
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         events, (bus, name) = cloud.client("events"), _split(identifier)
         live = events.describe_rule(Name=name, **_bus({"eventBusName": bus}))
         return {
@@ -56,10 +56,10 @@ class EventRule(Handler):
             "arn": live["Arn"],
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         self._put(cloud, news, {})
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         events, (bus, name) = cloud.client("events"), _split(identifier)
         arn = events.describe_rule(Name=name, **_bus({"eventBusName": bus}))["Arn"]
         if gone:
@@ -67,7 +67,7 @@ class EventRule(Handler):
         if new:
             events.tag_resource(ResourceARN=arn, Tags=as_list(new))
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         events, (bus, name) = cloud.client("events"), _split(identifier)
         where = _bus({"eventBusName": bus})
         if outputs.get("forceDestroy"):
@@ -76,7 +76,7 @@ class EventRule(Handler):
                 events.remove_targets(Rule=name, Ids=targets, **where)
         events.delete_rule(Name=name, **where)
 
-    def _put(self, cloud: Cloud, inputs: Inputs, more: dict[str, Any]) -> None:
+    def _put(self, cloud: Account, inputs: Inputs, more: dict[str, Any]) -> None:
         request = to_api(_RULE, {"state": "ENABLED", **inputs})
         cloud.client("events").put_rule(Name=inputs["name"], **_bus(inputs), **request, **more)
 
@@ -109,12 +109,12 @@ class EventTarget(Handler):
         }
     )
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         self._put(cloud, inputs)
         bus = inputs.get("eventBusName", _DEFAULT_BUS)
         return "-".join([*([] if bus == _DEFAULT_BUS else [bus]), inputs["rule"], inputs["targetId"]])
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         where = {key: inputs[key] for key in ("rule", "targetId")}
         answer = cloud.client("events").list_targets_by_rule(Rule=inputs["rule"], **_bus(inputs))
         for target in answer["Targets"]:
@@ -122,14 +122,14 @@ class EventTarget(Handler):
                 return {**where, "eventBusName": inputs.get("eventBusName", _DEFAULT_BUS), **from_api(_TARGET, target)}
         return None
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         self._put(cloud, news)
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         answer = cloud.client("events").remove_targets(Rule=outputs["rule"], Ids=[outputs["targetId"]], **_bus(outputs))
         _refuse_failed(answer)
 
-    def _put(self, cloud: Cloud, inputs: Inputs) -> None:
+    def _put(self, cloud: Account, inputs: Inputs) -> None:
         target = {"Id": inputs["targetId"], **to_api(_TARGET, inputs)}
         _refuse_failed(cloud.client("events").put_targets(Rule=inputs["rule"], Targets=[target], **_bus(inputs)))
 

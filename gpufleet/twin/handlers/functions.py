@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
 from ..errors import AwsError
+from .account import Account
 from .base import Asked, Handler, Inputs, Naming, Outputs, finishing
 from .properties import Prop, block, from_api, names, table, to_api
 from .s3_objects import read_asset
@@ -51,7 +51,7 @@ class Function(Handler):
     unsettled = ("lastModified", "version", "sourceCodeSize", "codeSha256", "sourceCodeHash", "qualifiedArn")
     outputs = "arn invokeArn qualifiedArn lastModified version sourceCodeSize codeSha256"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         client, name = cloud.client("lambda"), inputs["name"]
         client.create_function(
             FunctionName=name,
@@ -66,7 +66,7 @@ class Function(Handler):
                 self._reserve(client, name, inputs["reservedConcurrentExecutions"])
         return name
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         answer = cloud.client("lambda").get_function(FunctionName=identifier)
         live, arn = answer["Configuration"], answer["Configuration"]["FunctionArn"]
         code = inputs.get("code") if isinstance(inputs.get("code"), dict) else {}
@@ -90,7 +90,7 @@ class Function(Handler):
             "codeSha256": live["CodeSha256"],
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         client = cloud.client("lambda")
         if changed & set(_CODE):
             client.update_function_code(
@@ -110,7 +110,7 @@ class Function(Handler):
         else:
             client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=number)
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         client = cloud.client("lambda")
         arn = f"arn:aws:lambda:{cloud.region}:{cloud.account_id}:function:{identifier}"
         if gone:
@@ -118,7 +118,7 @@ class Function(Handler):
         if new:
             client.tag_resource(Resource=arn, Tags=new)
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         if not outputs.get("skipDestroy"):
             cloud.client("lambda").delete_function(FunctionName=identifier)
 
@@ -150,14 +150,14 @@ class Permission(Handler):
         }
     )
 
-    def check(self, cloud: Cloud, news: Mapping[str, Any], asked: Asked) -> Inputs:
+    def check(self, cloud: Account, news: Mapping[str, Any], asked: Asked) -> Inputs:
         inputs = super().check(cloud, news, asked)
         if not inputs.get("statementId"):
             old = (asked.olds or {}).get("statementId")
             inputs["statementId"] = old or f"terraform-{asked.random.getrandbits(104):026x}"
         return inputs
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         request = {
             prop.name(name).replace("Function", "FunctionName") if name == "function" else prop.name(name): inputs[name]
             for name, prop in self.props.items()
@@ -166,7 +166,7 @@ class Permission(Handler):
         cloud.client("lambda").add_permission(**request)
         return inputs["statementId"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         qualifier = {"Qualifier": inputs["qualifier"]} if inputs.get("qualifier") else {}
         answer = cloud.client("lambda").get_policy(FunctionName=inputs["function"], **qualifier)
         for statement in json.loads(answer["Policy"])["Statement"]:
@@ -184,7 +184,7 @@ class Permission(Handler):
                 }
         return None
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         qualifier = {"Qualifier": outputs["qualifier"]} if outputs.get("qualifier") else {}
         cloud.client("lambda").remove_permission(FunctionName=outputs["function"], StatementId=identifier, **qualifier)
 
@@ -208,21 +208,21 @@ class FunctionEventInvokeConfig(Handler):
     gone = _GONE
     props = table({"functionName": Prop(replace=True), "qualifier": Prop(replace=True), **_ASYNC})
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         cloud.client("lambda").put_function_event_invoke_config(
             **_function(inputs), **to_api(_ASYNC, {"maximumRetryAttempts": 2, **inputs})
         )
         return ":".join(inputs[name] for name in ("functionName", "qualifier") if inputs.get(name))
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         where = inputs if inputs.get("functionName") else {"functionName": identifier}
         live = cloud.client("lambda").get_function_event_invoke_config(**_function(where))
         return {**{k: where[k] for k in ("functionName", "qualifier") if where.get(k)}, **from_api(_ASYNC, live)}
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         self.make(cloud, news)  # a put replaces the whole configuration
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("lambda").delete_function_event_invoke_config(**_function(outputs))
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from ..cloud import Cloud
 from ..errors import AwsError
+from .account import Account
 from .base import Handler, Inputs, Naming, Outputs, finishing
 from .properties import Prop, as_dict, as_list, table
 
@@ -63,7 +63,7 @@ class Role(Handler):
             if not all(a.startswith("sts:") for a in ([actions] if isinstance(actions, str) else actions)):
                 raise AwsError("MalformedPolicyDocument", "AssumeRole policy may only specify STS AssumeRole actions.")
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         more = {
             key: inputs[name]
             for name, key in (
@@ -80,7 +80,7 @@ class Role(Handler):
         )
         return inputs["name"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         role = cloud.client("iam").get_role(RoleName=identifier)["Role"]
         return {
             "name": role["RoleName"],
@@ -95,7 +95,7 @@ class Role(Handler):
             "createDate": role["CreateDate"].isoformat(),
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         iam = cloud.client("iam")
         if "assumeRolePolicy" in changed:
             iam.update_assume_role_policy(RoleName=identifier, PolicyDocument=news["assumeRolePolicy"])
@@ -111,13 +111,13 @@ class Role(Handler):
             else:
                 iam.delete_role_permissions_boundary(RoleName=identifier)
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         if gone:
             cloud.client("iam").untag_role(RoleName=identifier, TagKeys=gone)
         if new:
             cloud.client("iam").tag_role(RoleName=identifier, Tags=as_list(new))
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("iam").delete_role(RoleName=identifier)
 
 
@@ -130,7 +130,7 @@ class RolePolicy(Handler):
     def rules(self, inputs: Inputs) -> None:
         _check_document(inputs["policy"], _INLINE_LIMIT, f"inline policy {inputs['name']}")
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         iam, role, size = cloud.client("iam"), inputs["role"], len("".join(inputs["policy"].split()))
         for other in iam.list_role_policies(RoleName=role)["PolicyNames"]:
             if other != inputs["name"]:
@@ -143,15 +143,15 @@ class RolePolicy(Handler):
         iam.put_role_policy(RoleName=role, PolicyName=inputs["name"], PolicyDocument=inputs["policy"])
         return f"{role}:{inputs['name']}"
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         role, name = identifier.split(":", 1)
         live = cloud.client("iam").get_role_policy(RoleName=role, PolicyName=name)
         return {"role": role, "name": name, "policy": _text(live["PolicyDocument"])}
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         self.make(cloud, news)
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         role, name = identifier.split(":", 1)
         cloud.client("iam").delete_role_policy(RoleName=role, PolicyName=name)
 
@@ -162,16 +162,16 @@ class RolePolicyAttachment(Handler):
     gone = _GONE
     props = table({"role": Prop(replace=True), "policyArn": Prop(replace=True)})
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         cloud.client("iam").attach_role_policy(RoleName=inputs["role"], PolicyArn=inputs["policyArn"])
         return f"{inputs['role']}/{inputs['policyArn']}"
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         role, arn = identifier.split("/", 1)
         attached = cloud.client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]
         return {"role": role, "policyArn": arn} if arn in {policy["PolicyArn"] for policy in attached} else None
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         role, arn = identifier.split("/", 1)
         cloud.client("iam").detach_role_policy(RoleName=role, PolicyArn=arn)
 
@@ -195,7 +195,7 @@ class Policy(Handler):
     def rules(self, inputs: Inputs) -> None:
         _check_document(inputs["policy"], _MANAGED_LIMIT, f"policy {inputs['name']}")
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         answer = cloud.client("iam").create_policy(
             PolicyName=inputs["name"],
             Path=inputs.get("path", "/"),
@@ -205,7 +205,7 @@ class Policy(Handler):
         )
         return answer["Policy"]["Arn"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         iam = cloud.client("iam")
         policy = iam.get_policy(PolicyArn=identifier)["Policy"]
         version = iam.get_policy_version(PolicyArn=identifier, VersionId=policy["DefaultVersionId"])["PolicyVersion"]
@@ -219,7 +219,7 @@ class Policy(Handler):
             "policyId": policy["PolicyId"],
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         iam = cloud.client("iam")
         versions = iam.list_policy_versions(PolicyArn=identifier)["Versions"]
         if len(versions) >= 5:  # IAM keeps five; the provider prunes the oldest that is not the default
@@ -227,13 +227,13 @@ class Policy(Handler):
             iam.delete_policy_version(PolicyArn=identifier, VersionId=oldest["VersionId"])
         iam.create_policy_version(PolicyArn=identifier, PolicyDocument=news["policy"], SetAsDefault=True)
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         if gone:
             cloud.client("iam").untag_policy(PolicyArn=identifier, TagKeys=gone)
         if new:
             cloud.client("iam").tag_policy(PolicyArn=identifier, Tags=as_list(new))
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         iam = cloud.client("iam")
         for version in iam.list_policy_versions(PolicyArn=identifier)["Versions"]:
             if not version["IsDefaultVersion"]:
@@ -248,7 +248,7 @@ class InstanceProfile(Handler):
     props = table({"name": Prop(replace=True), "path": Prop(replace=True, default="/"), "role": Prop()})
     outputs = "arn uniqueId createDate"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         iam, name = cloud.client("iam"), inputs["name"]
         iam.create_instance_profile(
             InstanceProfileName=name, Path=inputs.get("path", "/"), Tags=as_list(inputs.get("tags"))
@@ -258,7 +258,7 @@ class InstanceProfile(Handler):
                 iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=inputs["role"])
         return name
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         profile = cloud.client("iam").get_instance_profile(InstanceProfileName=identifier)["InstanceProfile"]
         return {
             "name": profile["InstanceProfileName"],
@@ -270,20 +270,20 @@ class InstanceProfile(Handler):
             "createDate": profile["CreateDate"].isoformat(),
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         iam = cloud.client("iam")
         if olds.get("role"):
             iam.remove_role_from_instance_profile(InstanceProfileName=identifier, RoleName=olds["role"])
         if news.get("role"):
             iam.add_role_to_instance_profile(InstanceProfileName=identifier, RoleName=news["role"])
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         if gone:
             cloud.client("iam").untag_instance_profile(InstanceProfileName=identifier, TagKeys=gone)
         if new:
             cloud.client("iam").tag_instance_profile(InstanceProfileName=identifier, Tags=as_list(new))
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         iam = cloud.client("iam")
         for role in iam.get_instance_profile(InstanceProfileName=identifier)["InstanceProfile"]["Roles"]:
             iam.remove_role_from_instance_profile(InstanceProfileName=identifier, RoleName=role["RoleName"])

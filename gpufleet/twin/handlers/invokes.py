@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..cloud import Cloud
 from ..errors import NotModelledError
+from .account import Account
 
 Args = Mapping[str, Any]
 
@@ -22,13 +22,13 @@ def _known(token: str, args: Args, *names: str) -> None:
         raise NotModelledError(f"the twin does not model {', '.join(unknown)} of {token}")
 
 
-def _caller_identity(cloud: Cloud, args: Args) -> dict[str, Any]:
+def _caller_identity(cloud: Account, args: Args) -> dict[str, Any]:
     _known("getCallerIdentity", args)
     answer = cloud.client("sts").get_caller_identity()
     return {"id": answer["Account"], "accountId": answer["Account"], "arn": answer["Arn"], "userId": answer["UserId"]}
 
 
-def _region(cloud: Cloud, args: Args) -> dict[str, Any]:
+def _region(cloud: Account, args: Args) -> dict[str, Any]:
     _known("getRegion", args, "id", "name", "endpoint")
     name = args.get("region") or args.get("name") or cloud.region
     return {
@@ -43,7 +43,7 @@ def _region(cloud: Cloud, args: Args) -> dict[str, Any]:
 _REGIONS = {"us-east-1": "US East (N. Virginia)", "us-west-2": "US West (Oregon)", "eu-central-1": "Europe (Frankfurt)"}
 
 
-def _zones(cloud: Cloud, args: Args) -> dict[str, Any]:
+def _zones(cloud: Account, args: Args) -> dict[str, Any]:
     _known("getAvailabilityZones", args, "state", "filters", "excludeNames", "excludeZoneIds", "allAvailabilityZones")
     filters = [{"Name": one["name"], "Values": list(one["values"])} for one in args.get("filters") or []]
     # Zones that need no opt-in are all that moto has; it does not know the filter.
@@ -66,12 +66,12 @@ def _zones(cloud: Cloud, args: Args) -> dict[str, Any]:
     }
 
 
-def _partition(cloud: Cloud, args: Args) -> dict[str, Any]:
+def _partition(cloud: Account, args: Args) -> dict[str, Any]:
     _known("getPartition", args)
     return {"id": "aws", "partition": "aws", "dnsSuffix": "amazonaws.com", "reverseDnsPrefix": "com.amazonaws"}
 
 
-def _parameter(cloud: Cloud, args: Args) -> dict[str, Any]:
+def _parameter(cloud: Account, args: Args) -> dict[str, Any]:
     _known("getParameter", args, "name", "withDecryption")
     name = args["name"]
     if name.startswith(_IMAGES):
@@ -96,7 +96,7 @@ def _parameter(cloud: Cloud, args: Args) -> dict[str, Any]:
     }
 
 
-INVOKES: dict[str, Callable[[Cloud, Args], dict[str, Any]]] = {
+INVOKES: dict[str, Callable[[Account, Args], dict[str, Any]]] = {
     "aws:index/getCallerIdentity:getCallerIdentity": _caller_identity,
     "aws:index/getRegion:getRegion": _region,
     "aws:index/getAvailabilityZones:getAvailabilityZones": _zones,
@@ -105,7 +105,7 @@ INVOKES: dict[str, Callable[[Cloud, Args], dict[str, Any]]] = {
 }
 
 
-def invoke(cloud: Cloud, token: str, args: Args) -> dict[str, Any]:
+def invoke(cloud: Account, token: str, args: Args) -> dict[str, Any]:
     """The answer of a provider function. Raises `NotModelledError` for one that the twin does not know."""
     function = INVOKES.get(token)
     if function is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
 from ..errors import AwsError
+from .account import Account
 from .base import Handler, Inputs, Naming, Outputs, finishing
 from .properties import Prop, as_dict, table
 
@@ -39,7 +39,7 @@ class Key(Handler):
         if not 7 <= inputs.get("deletionWindowInDays", 30) <= 30:  # API reference, ScheduleKeyDeletion
             raise AwsError("ValidationException", "deletionWindowInDays must be between 7 and 30")
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         kms = cloud.client("kms")
         request = {
             key: inputs[name]
@@ -59,7 +59,7 @@ class Key(Handler):
             self.modify(cloud, key, {}, inputs, later)
         return key
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         kms = cloud.client("kms")
         live = kms.describe_key(KeyId=identifier)["KeyMetadata"]
         if live["KeyState"] == "PendingDeletion":
@@ -78,7 +78,7 @@ class Key(Handler):
             "keyId": live["KeyId"],
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         kms = cloud.client("kms")
         if "isEnabled" in changed and news.get("isEnabled", True):
             kms.enable_key(KeyId=identifier)  # a disabled key takes no other change
@@ -94,13 +94,13 @@ class Key(Handler):
         if "isEnabled" in changed and not news.get("isEnabled", True):
             kms.disable_key(KeyId=identifier)
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         if gone:
             cloud.client("kms").untag_resource(KeyId=identifier, TagKeys=gone)
         if new:
             cloud.client("kms").tag_resource(KeyId=identifier, Tags=_tags(new))
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("kms").schedule_key_deletion(
             KeyId=identifier, PendingWindowInDays=outputs.get("deletionWindowInDays", 30)
         )
@@ -119,11 +119,11 @@ class Alias(Handler):
                 "ValidationException", f"Alias must start with alias/ and not with alias/aws/: {inputs['name']}"
             )
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         cloud.client("kms").create_alias(AliasName=inputs["name"], TargetKeyId=_key_id(inputs["targetKeyId"]))
         return inputs["name"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         for page in cloud.client("kms").get_paginator("list_aliases").paginate():
             for alias in page["Aliases"]:
                 if alias["AliasName"] == identifier and alias.get("TargetKeyId"):
@@ -137,10 +137,10 @@ class Alias(Handler):
                     }
         return None
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         cloud.client("kms").update_alias(AliasName=identifier, TargetKeyId=_key_id(news["targetKeyId"]))
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("kms").delete_alias(AliasName=identifier)
 
 

@@ -7,8 +7,8 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
 from ..errors import AwsError
+from .account import Account
 from .base import Inputs, Naming, Outputs
 from .network import Ec2Handler
 from .properties import Prop, as_dict, block, blocks, from_api, names, table, to_api
@@ -88,7 +88,7 @@ class LaunchTemplate(Ec2Handler):
             if len(data) > _USER_DATA_LIMIT:
                 raise AwsError("InvalidParameterValue", f"User data is limited to {_USER_DATA_LIMIT} bytes")
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         about = {"VersionDescription": inputs["description"]} if inputs.get("description") else {}
         answer = cloud.client("ec2").create_launch_template(
             LaunchTemplateName=inputs["name"],
@@ -98,7 +98,7 @@ class LaunchTemplate(Ec2Handler):
         )
         return answer["LaunchTemplate"]["LaunchTemplateId"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         ec2 = cloud.client("ec2")
         found = ec2.describe_launch_templates(LaunchTemplateIds=[identifier])["LaunchTemplates"]
         if not found:
@@ -121,7 +121,7 @@ class LaunchTemplate(Ec2Handler):
             "latestVersion": template["LatestVersionNumber"],
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         ec2 = cloud.client("ec2")
         default = news.get("defaultVersion")
         if changed - {"defaultVersion", "updateDefaultVersion"}:
@@ -134,7 +134,7 @@ class LaunchTemplate(Ec2Handler):
         if default is not None:
             ec2.modify_launch_template(LaunchTemplateId=identifier, DefaultVersion=str(default))
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("ec2").delete_launch_template(LaunchTemplateId=identifier)
 
 

@@ -6,8 +6,8 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
 from ..errors import AwsError
+from .account import Account
 from .base import Handler, Inputs, Outputs, finishing
 from .properties import Prop, as_dict, as_list, table
 
@@ -22,14 +22,14 @@ class Ec2Handler(Handler):
             return {}
         return {"TagSpecifications": [{"ResourceType": self.kind, "Tags": as_list(inputs["tags"])}]}
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         ec2 = cloud.client("ec2")
         if gone:
             ec2.delete_tags(Resources=[identifier], Tags=[{"Key": key} for key in gone])
         if new:
             ec2.create_tags(Resources=[identifier], Tags=as_list(new))
 
-    def arn(self, cloud: Cloud, identifier: str) -> str:
+    def arn(self, cloud: Account, identifier: str) -> str:
         return f"arn:aws:ec2:{cloud.region}:{cloud.account_id}:{self.kind}/{identifier}"
 
 
@@ -54,7 +54,7 @@ class Vpc(Ec2Handler):
         if not 16 <= block.prefixlen <= 28:  # EC2 user guide, "VPC CIDR blocks"
             raise AwsError("InvalidVpc.Range", f"The CIDR '{block}' is invalid.")
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         tenancy = inputs.get("instanceTenancy", "default")
         vpc = cloud.client("ec2").create_vpc(
             CidrBlock=inputs["cidrBlock"], InstanceTenancy=tenancy, **self.tag_specification(inputs)
@@ -63,7 +63,7 @@ class Vpc(Ec2Handler):
             self.modify(cloud, vpc, {}, inputs, {"enableDnsSupport", "enableDnsHostnames"} & set(inputs))
         return vpc
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         ec2 = cloud.client("ec2")
         vpc = ec2.describe_vpcs(VpcIds=[identifier])["Vpcs"][0]
         mine = [{"Name": "vpc-id", "Values": [identifier]}]
@@ -91,12 +91,12 @@ class Vpc(Ec2Handler):
             "defaultRouteTableId": main,
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         for name in sorted(changed):
             value = {"Value": news.get(name, self.props[name].default)}
             cloud.client("ec2").modify_vpc_attribute(VpcId=identifier, **{name[0].upper() + name[1:]: value})
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("ec2").delete_vpc(VpcId=identifier)
 
 
@@ -115,7 +115,7 @@ class Subnet(Ec2Handler):
     )
     outputs = "arn ownerId"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         ec2 = cloud.client("ec2")
         zone = {
             key: inputs[name]
@@ -130,7 +130,7 @@ class Subnet(Ec2Handler):
                 self.modify(cloud, subnet["SubnetId"], {}, inputs, {"mapPublicIpOnLaunch"})
         return subnet["SubnetId"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         subnet = cloud.client("ec2").describe_subnets(SubnetIds=[identifier])["Subnets"][0]
         return {
             "vpcId": subnet["VpcId"],
@@ -143,12 +143,12 @@ class Subnet(Ec2Handler):
             "ownerId": cloud.account_id,
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         cloud.client("ec2").modify_subnet_attribute(
             SubnetId=identifier, MapPublicIpOnLaunch={"Value": bool(news.get("mapPublicIpOnLaunch"))}
         )
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("ec2").delete_subnet(SubnetId=identifier)
 
 
@@ -159,7 +159,7 @@ class InternetGateway(Ec2Handler):
     props = table({"vpcId": Prop(computed=True)})
     outputs = "arn ownerId"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         ec2 = cloud.client("ec2")
         gateway = ec2.create_internet_gateway(**self.tag_specification(inputs))["InternetGateway"]["InternetGatewayId"]
         with finishing(gateway):
@@ -167,7 +167,7 @@ class InternetGateway(Ec2Handler):
                 ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=inputs["vpcId"])
         return gateway
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         answer = cloud.client("ec2").describe_internet_gateways(InternetGatewayIds=[identifier])
         gateway = answer["InternetGateways"][0]
         attached = gateway.get("Attachments") or [{}]
@@ -178,14 +178,14 @@ class InternetGateway(Ec2Handler):
             "ownerId": cloud.account_id,
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         ec2 = cloud.client("ec2")
         if olds.get("vpcId"):
             ec2.detach_internet_gateway(InternetGatewayId=identifier, VpcId=olds["vpcId"])
         if news.get("vpcId"):
             ec2.attach_internet_gateway(InternetGatewayId=identifier, VpcId=news["vpcId"])
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         ec2 = cloud.client("ec2")
         if outputs.get("vpcId"):
             ec2.detach_internet_gateway(InternetGatewayId=identifier, VpcId=outputs["vpcId"])
@@ -199,11 +199,11 @@ class Eip(Ec2Handler):
     props = table({"domain": Prop(replace=True, computed=True)})
     outputs = "arn publicIp allocationId"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         domain = inputs.get("domain", "vpc")
         return cloud.client("ec2").allocate_address(Domain=domain, **self.tag_specification(inputs))["AllocationId"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         address = cloud.client("ec2").describe_addresses(AllocationIds=[identifier])["Addresses"][0]
         return {
             "domain": address["Domain"],
@@ -213,7 +213,7 @@ class Eip(Ec2Handler):
             "allocationId": identifier,
         }
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("ec2").release_address(AllocationId=identifier)
 
 
@@ -234,7 +234,7 @@ class NatGateway(Ec2Handler):
         if inputs.get("connectivityType", "public") == "public" and not inputs.get("allocationId"):
             raise AwsError("MissingParameter", "A public NAT gateway requires an Elastic IP allocation (allocationId)")
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         more = {"AllocationId": inputs["allocationId"]} if inputs.get("allocationId") else {}
         answer = cloud.client("ec2").create_nat_gateway(
             SubnetId=inputs["subnetId"],
@@ -244,7 +244,7 @@ class NatGateway(Ec2Handler):
         )
         return answer["NatGateway"]["NatGatewayId"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         found = cloud.client("ec2").describe_nat_gateways(NatGatewayIds=[identifier])["NatGateways"]
         if not found or found[0]["State"] in ("deleted", "deleting"):
             return None
@@ -260,7 +260,7 @@ class NatGateway(Ec2Handler):
             "associationId": address.get("AssociationId"),
         }
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("ec2").delete_nat_gateway(NatGatewayId=identifier)
 
 

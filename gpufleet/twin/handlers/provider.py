@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
 from ..errors import AwsError, NotModelledError
+from .account import Account
 from .base import Asked, Handler, Inputs, Outputs
 from .properties import UNKNOWN, Prop, has_unknown, names, table
 
@@ -34,7 +34,7 @@ class Provider(Handler):
         }
     )
 
-    def check(self, cloud: Cloud, news: Mapping[str, Any], asked: Asked) -> Inputs:
+    def check(self, cloud: Account, news: Mapping[str, Any], asked: Asked) -> Inputs:
         inputs = super().check(cloud, {k: v for k, v in news.items() if not k.startswith("__")}, asked)
         if inputs.get("region") in (None, ""):
             raise NotModelledError(f"provider {asked.name} has no region: set region= or config aws:region")
@@ -55,7 +55,7 @@ class Provider(Handler):
             raise NotModelledError(f"the twin does not model defaultTags.{', '.join(sorted(unknown))} of a provider")
         return value.get("tags") or {}
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         for name, wanted in (("allowedAccountIds", True), ("forbiddenAccountIds", False)):
             given = inputs.get(name)
             ids = json.loads(given) if isinstance(given, str) else given
@@ -63,13 +63,13 @@ class Provider(Handler):
                 raise AwsError("InvalidAccount", f"AWS account ID not allowed: {cloud.account_id} ({name}: {ids})", 403)
         return f"{cloud.random.getrandbits(128):032x}"
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         return {name: value for name, value in inputs.items() if value != UNKNOWN}
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         return  # nothing of it lives in AWS
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         return
 
 

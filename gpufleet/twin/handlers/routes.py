@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
 from ..errors import AwsError
+from .account import Account
 from .base import Handler, Inputs, Outputs
 from .network import Ec2Handler
 from .properties import Prop, as_dict, table
@@ -20,11 +20,11 @@ class RouteTable(Ec2Handler):
     props = table({"vpcId": Prop(replace=True)})
     outputs = "arn ownerId routes"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         answer = cloud.client("ec2").create_route_table(VpcId=inputs["vpcId"], **self.tag_specification(inputs))
         return answer["RouteTable"]["RouteTableId"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         live = cloud.client("ec2").describe_route_tables(RouteTableIds=[identifier])["RouteTables"][0]
         return {
             "vpcId": live["VpcId"],
@@ -38,7 +38,7 @@ class RouteTable(Ec2Handler):
             ],
         }
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("ec2").delete_route_table(RouteTableId=identifier)
 
 
@@ -64,11 +64,11 @@ class Route(Handler):
         if len([1 for name in ("gatewayId", "natGatewayId") if inputs.get(name)]) != 1:
             raise AwsError("InvalidParameterCombination", "A route needs exactly one of gatewayId, natGatewayId")
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         cloud.client("ec2").create_route(**self._request(inputs))
         return f"r-{inputs['routeTableId']}{zlib.crc32(inputs['destinationCidrBlock'].encode())}"
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         answer = cloud.client("ec2").describe_route_tables(RouteTableIds=[inputs["routeTableId"]])
         for route in answer["RouteTables"][0]["Routes"]:
             if route.get("DestinationCidrBlock") == inputs["destinationCidrBlock"]:
@@ -81,10 +81,10 @@ class Route(Handler):
                 }
         return None
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         cloud.client("ec2").replace_route(**self._request(news))
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("ec2").delete_route(
             RouteTableId=outputs["routeTableId"], DestinationCidrBlock=outputs["destinationCidrBlock"]
         )
@@ -103,13 +103,13 @@ class RouteTableAssociation(Handler):
     gone = ("InvalidAssociationID.NotFound",)
     props = table({"subnetId": Prop(replace=True), "routeTableId": Prop()})
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         answer = cloud.client("ec2").associate_route_table(
             SubnetId=inputs["subnetId"], RouteTableId=inputs["routeTableId"]
         )
         return answer["AssociationId"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         mine = [{"Name": "association.route-table-association-id", "Values": [identifier]}]
         for found in cloud.client("ec2").describe_route_tables(Filters=mine)["RouteTables"]:
             for association in found["Associations"]:
@@ -117,13 +117,13 @@ class RouteTableAssociation(Handler):
                     return {"subnetId": association.get("SubnetId"), "routeTableId": found["RouteTableId"]}
         return None
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> str:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> str:
         answer = cloud.client("ec2").replace_route_table_association(
             AssociationId=identifier, RouteTableId=news["routeTableId"]
         )
         return answer["NewAssociationId"]
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("ec2").disassociate_route_table(AssociationId=identifier)
 
 
@@ -151,7 +151,7 @@ class VpcEndpoint(Ec2Handler):
                 "InvalidServiceName", f"The Vpc Endpoint Service '{inputs['serviceName']}' has no gateway type"
             )
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         policy = {"PolicyDocument": inputs["policy"]} if inputs.get("policy") else {}
         answer = cloud.client("ec2").create_vpc_endpoint(
             VpcId=inputs["vpcId"],
@@ -163,7 +163,7 @@ class VpcEndpoint(Ec2Handler):
         )
         return answer["VpcEndpoint"]["VpcEndpointId"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         ec2 = cloud.client("ec2")
         found = ec2.describe_vpc_endpoints(VpcEndpointIds=[identifier])["VpcEndpoints"]
         if not found or found[0]["State"].lower() in ("deleted", "deleting"):
@@ -185,7 +185,7 @@ class VpcEndpoint(Ec2Handler):
             "prefixListId": lists[0]["PrefixListId"] if lists else None,
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         request: dict[str, Any] = {}
         if "routeTableIds" in changed:
             before, after = set(olds.get("routeTableIds") or []), set(news.get("routeTableIds") or [])
@@ -197,7 +197,7 @@ class VpcEndpoint(Ec2Handler):
             VpcEndpointId=identifier, **{key: value for key, value in request.items() if value}
         )
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         ec2 = cloud.client("ec2")
         try:
             ec2.delete_vpc_endpoints(VpcEndpointIds=[identifier])

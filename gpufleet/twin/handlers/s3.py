@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import bucket_policies
-from ..cloud import Cloud
 from ..errors import AwsError
+from .account import Account
 from .base import Handler, Inputs, Naming, Outputs, finishing
 from .properties import Fields, Prop, as_dict, as_list, block, blocks, from_api, names, table, to_api
 
@@ -35,7 +35,7 @@ class Bucket(Handler):
         if not _NAME.match(name) or ".." in name or re.match(r"^(xn--|sthree-|\d+\.\d+\.\d+\.\d+$)", name):
             raise AwsError("InvalidBucketName", f"The specified bucket is not valid: {name}")
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         place = {} if cloud.region == "us-east-1" else {"LocationConstraint": cloud.region}
         s3, name = cloud.client("s3"), inputs["bucket"]
         s3.create_bucket(Bucket=name, **({"CreateBucketConfiguration": place} if place else {}))
@@ -44,7 +44,7 @@ class Bucket(Handler):
                 s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": as_list(inputs["tags"])})
         return name
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         cloud.client("s3").head_bucket(Bucket=identifier)
         return {
             "bucket": identifier,
@@ -55,11 +55,11 @@ class Bucket(Handler):
             "bucketRegion": cloud.region,
         }
 
-    def _tags(self, cloud: Cloud, bucket: str) -> dict[str, str]:
+    def _tags(self, cloud: Account, bucket: str) -> dict[str, str]:
         answer = _unless(cloud, "get_bucket_tagging", ("NoSuchTagSet",), Bucket=bucket)
         return as_dict(answer["TagSet"]) if answer else {}
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         tags = {key: value for key, value in {**self._tags(cloud, identifier), **new}.items() if key not in gone}
         s3 = cloud.client("s3")
         if tags:
@@ -67,7 +67,7 @@ class Bucket(Handler):
         else:
             s3.delete_bucket_tagging(Bucket=identifier)
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         s3 = cloud.client("s3")
         if outputs.get("forceDestroy"):
             for page in s3.get_paginator("list_object_versions").paginate(Bucket=identifier):
@@ -76,7 +76,7 @@ class Bucket(Handler):
         s3.delete_bucket(Bucket=identifier)
 
 
-def _unless(cloud: Cloud, method: str, codes: tuple[str, ...], **params: Any) -> dict[str, Any] | None:
+def _unless(cloud: Account, method: str, codes: tuple[str, ...], **params: Any) -> dict[str, Any] | None:
     """The answer of an S3 call, None when S3 says with one of `codes` that there is no such setting."""
     s3 = cloud.client("s3")
     try:
@@ -96,25 +96,25 @@ class _BucketSetting(Handler):
     gone = GONE
     fields: Fields = table({})
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         self._put(cloud, inputs)
         return inputs["bucket"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         answer = _unless(cloud, f"get_{self.call}", self.none, Bucket=identifier)
         if answer is None:
             return None
         live = self.parse(answer)
         return {"bucket": identifier, **live} if live else None
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         self._put(cloud, news)
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         delete = "delete_public_access_block" if self.call == "public_access_block" else f"delete_{self.call}"
         getattr(cloud.client("s3"), delete)(Bucket=identifier)
 
-    def _put(self, cloud: Cloud, inputs: Inputs) -> None:
+    def _put(self, cloud: Account, inputs: Inputs) -> None:
         getattr(cloud.client("s3"), f"put_{self.call}")(Bucket=inputs["bucket"], **{self.key: self.request(inputs)})
 
     def request(self, inputs: Inputs) -> Any:
@@ -184,7 +184,7 @@ class BucketLifecycleConfiguration(_BucketSetting):
     none = ("NoSuchLifecycleConfiguration",)
     props = table({**_BUCKET, **_LIFECYCLE})
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("s3").delete_bucket_lifecycle(Bucket=identifier)
 
     def parse(self, answer: Mapping[str, Any]) -> Outputs:
@@ -208,7 +208,7 @@ class BucketVersioning(_BucketSetting):
         found = {"status": answer["Status"], "mfaDelete": answer.get("MFADelete")}
         return {"versioningConfiguration": {key: value for key, value in found.items() if value}}
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("s3").put_bucket_versioning(Bucket=identifier, VersioningConfiguration={"Status": "Suspended"})
 
 

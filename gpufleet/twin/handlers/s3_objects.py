@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..cloud import Cloud
 from ..errors import AwsError
+from .account import Account
 from .base import Handler, Inputs, Outputs
 from .properties import Prop, as_dict, as_list, from_api, names, table, to_api
 from .s3 import GONE
@@ -48,7 +48,7 @@ class BucketObjectv2(Handler):
         if len(inputs.get("tags") or {}) > 10:  # S3 user guide, "Categorizing your objects using tags"
             raise AwsError("BadRequest", "Object tags cannot be greater than 10")
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         tags = "&".join(
             f"{quote(key, safe='')}={quote(value, safe='')}"
             for key, value in sorted((inputs.get("tags") or {}).items())
@@ -62,7 +62,7 @@ class BucketObjectv2(Handler):
         )
         return f"{inputs['bucket']}/{inputs['key']}"
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         bucket, key = identifier.split("/", 1)
         s3 = cloud.client("s3")
         live = s3.get_object(Bucket=bucket, Key=key)
@@ -85,17 +85,17 @@ class BucketObjectv2(Handler):
             found["source"] = {**inputs["source"], "sha256": digest}
         return found
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         self.make(cloud, news)
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         bucket, key = identifier.split("/", 1)
         s3 = cloud.client("s3")
         live = as_dict(s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"])
         tags = {name: value for name, value in {**live, **new}.items() if name not in gone}
         s3.put_object_tagging(Bucket=bucket, Key=key, Tagging={"TagSet": as_list(tags)})
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         """Every version goes, as the provider does it: nothing of ours keeps a versioned bucket from being deleted."""
         bucket, key = identifier.split("/", 1)
         s3 = cloud.client("s3")

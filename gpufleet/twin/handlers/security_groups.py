@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
 from ..errors import AwsError
+from .account import Account
 from .base import Inputs, Naming, Outputs, finishing
 from .network import Ec2Handler
 from .properties import Prop, as_dict, blocks, table
@@ -56,7 +56,7 @@ class SecurityGroup(Ec2Handler):
             for rule in inputs.get(side) or []:
                 _check_ports(str(rule["protocol"]), rule.get("fromPort"), rule.get("toPort"))
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         ec2 = cloud.client("ec2")
         vpc = {"VpcId": inputs["vpcId"]} if inputs.get("vpcId") else {}
         group = ec2.create_security_group(
@@ -69,7 +69,7 @@ class SecurityGroup(Ec2Handler):
             _replace_rules(ec2, group, {side: inputs.get(side) or [] for side in _SIDES})
         return group
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         group = cloud.client("ec2").describe_security_groups(GroupIds=[identifier])["SecurityGroups"][0]
         return {
             "name": group["GroupName"],
@@ -82,11 +82,11 @@ class SecurityGroup(Ec2Handler):
             "ownerId": cloud.account_id,
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         sides = {side: news.get(side) or [] for side in _SIDES if side in changed}
         _replace_rules(cloud.client("ec2"), identifier, sides)
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("ec2").delete_security_group(GroupId=identifier)
 
 
@@ -107,7 +107,7 @@ class DefaultSecurityGroup(SecurityGroup):
     def rules(self, inputs: Inputs) -> None:
         super().rules({**inputs, "name": "default"})
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         mine = [{"Name": "vpc-id", "Values": [inputs["vpcId"]]}, {"Name": "group-name", "Values": ["default"]}]
         ec2 = cloud.client("ec2")
         group = ec2.describe_security_groups(Filters=mine)["SecurityGroups"][0]["GroupId"]
@@ -115,7 +115,7 @@ class DefaultSecurityGroup(SecurityGroup):
         self.retag(cloud, group, inputs.get("tags") or {}, [])
         return group
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         return  # the real provider only forgets it as well
 
 

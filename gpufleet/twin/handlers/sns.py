@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
+from .account import Account
 from .base import Handler, Inputs, Naming, Outputs
 from .properties import Prop, as_dict, as_list, table
 
@@ -39,14 +39,14 @@ class Topic(Handler):
     )
     outputs = "arn owner"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         attributes = {key: str(inputs[name]) for name, key in _TOPIC.items() if inputs.get(name)}
         if inputs.get("fifoTopic"):
             attributes["FifoTopic"] = "true"
         tags = {"Tags": as_list(inputs["tags"])} if inputs.get("tags") else {}
         return cloud.client("sns").create_topic(Name=inputs["name"], Attributes=attributes, **tags)["TopicArn"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         sns = cloud.client("sns")
         live = sns.get_topic_attributes(TopicArn=identifier)["Attributes"]
         found: Outputs = {
@@ -61,20 +61,20 @@ class Topic(Handler):
             found["signatureVersion"] = int(found["signatureVersion"])
         return found
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         for name in sorted(changed):
             value = str(news.get(name) or "")
             cloud.client("sns").set_topic_attributes(
                 TopicArn=identifier, AttributeName=_TOPIC[name], AttributeValue=value
             )
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         if gone:
             cloud.client("sns").untag_resource(ResourceArn=identifier, TagKeys=gone)
         if new:
             cloud.client("sns").tag_resource(ResourceArn=identifier, Tags=as_list(new))
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("sns").delete_topic(TopicArn=identifier)
 
 
@@ -87,28 +87,28 @@ class TopicPolicy(Handler):
     props = table({"arn": Prop(replace=True), "policy": Prop(kind="json")})
     outputs = "owner"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         self._set(cloud, inputs["arn"], inputs["policy"])
         return inputs["arn"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         live = cloud.client("sns").get_topic_attributes(TopicArn=identifier)["Attributes"]
         if not live.get("Policy") or json.loads(live["Policy"]) == json.loads(_default_policy(cloud, identifier)):
             return None
         return {"arn": identifier, "policy": live["Policy"], "owner": live.get("Owner")}
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         self._set(cloud, identifier, news["policy"])
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         self._set(cloud, identifier, _default_policy(cloud, identifier))
 
     @staticmethod
-    def _set(cloud: Cloud, arn: str, policy: str) -> None:
+    def _set(cloud: Account, arn: str, policy: str) -> None:
         cloud.client("sns").set_topic_attributes(TopicArn=arn, AttributeName="Policy", AttributeValue=policy)
 
 
-def _default_policy(cloud: Cloud, arn: str) -> str:
+def _default_policy(cloud: Account, arn: str) -> str:
     """As the Terraform provider restores it on deletion."""
     actions = [
         "GetTopicAttributes", "SetTopicAttributes", "AddPermission", "RemovePermission", "DeleteTopic", "Subscribe",
@@ -154,7 +154,7 @@ class TopicSubscription(Handler):
     )
     outputs = "arn ownerId pendingConfirmation confirmationWasAuthenticated"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         attributes = {key: _text(inputs[name]) for name, key in _SUBSCRIPTION.items() if inputs.get(name)}
         answer = cloud.client("sns").subscribe(
             TopicArn=inputs["topic"],
@@ -165,7 +165,7 @@ class TopicSubscription(Handler):
         )
         return answer["SubscriptionArn"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         live = cloud.client("sns").get_subscription_attributes(SubscriptionArn=identifier)["Attributes"]
         found: Outputs = {
             "topic": live["TopicArn"],
@@ -180,7 +180,7 @@ class TopicSubscription(Handler):
         found["rawMessageDelivery"] = str(found.get("rawMessageDelivery", "false")).lower() == "true"
         return found
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         for name in sorted(changed):
             cloud.client("sns").set_subscription_attributes(
                 SubscriptionArn=identifier,
@@ -188,7 +188,7 @@ class TopicSubscription(Handler):
                 AttributeValue=_text(news.get(name, "false" if name == "rawMessageDelivery" else "")),
             )
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("sns").unsubscribe(SubscriptionArn=identifier)
 
 

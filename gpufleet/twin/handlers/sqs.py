@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..cloud import Cloud
+from .account import Account
 from .base import Handler, Inputs, Naming, Outputs, finishing
 from .properties import Prop, table
 
@@ -49,14 +49,14 @@ class Queue(Handler):
     )
     outputs = "arn url"
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         sqs, defaults = cloud.client("sqs"), {n: p.default for n, p in self.props.items() if p.default is not None}
         attributes = _attributes({**defaults, **inputs}, set(self.props))
         return sqs.create_queue(QueueName=inputs["name"], Attributes=attributes, tags=inputs.get("tags") or {})[
             "QueueUrl"
         ]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         sqs = cloud.client("sqs")
         live = sqs.get_queue_attributes(QueueUrl=identifier, AttributeNames=["All"])["Attributes"]
         return {
@@ -69,17 +69,17 @@ class Queue(Handler):
             "url": identifier,
         }
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         wanted = {name: news.get(name, self.props[name].default) for name in changed}
         cloud.client("sqs").set_queue_attributes(QueueUrl=identifier, Attributes=_attributes(wanted, changed))
 
-    def retag(self, cloud: Cloud, identifier: str, new: dict[str, str], gone: list[str]) -> None:
+    def retag(self, cloud: Account, identifier: str, new: dict[str, str], gone: list[str]) -> None:
         if gone:
             cloud.client("sqs").untag_queue(QueueUrl=identifier, TagKeys=gone)
         if new:
             cloud.client("sqs").tag_queue(QueueUrl=identifier, Tags=new)
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("sqs").delete_queue(QueueUrl=identifier)
 
 
@@ -103,23 +103,23 @@ class _QueueAttribute(Handler):
     delete_first = True
     gone = _GONE
 
-    def make(self, cloud: Cloud, inputs: Inputs) -> str:
+    def make(self, cloud: Account, inputs: Inputs) -> str:
         with finishing(inputs["queueUrl"]):
             self._set(cloud, inputs["queueUrl"], inputs[self.prop])
         return inputs["queueUrl"]
 
-    def look(self, cloud: Cloud, identifier: str, inputs: Inputs) -> Outputs | None:
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         answer = cloud.client("sqs").get_queue_attributes(QueueUrl=identifier, AttributeNames=["All"])
         value = answer.get("Attributes", {}).get(self.attribute)
         return {"queueUrl": identifier, self.prop: value} if value else None
 
-    def modify(self, cloud: Cloud, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
         self._set(cloud, identifier, news[self.prop])
 
-    def remove(self, cloud: Cloud, identifier: str, outputs: Mapping[str, Any]) -> None:
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         self._set(cloud, identifier, "")
 
-    def _set(self, cloud: Cloud, url: str, value: Any) -> None:
+    def _set(self, cloud: Account, url: str, value: Any) -> None:
         text = value if isinstance(value, str) else json.dumps(value)
         cloud.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={self.attribute: text})
 
