@@ -12,11 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from .cloud import Cloud
 from .errors import AwsError, NotModelledError
-from .handlers import Asked, Handler, PartlyMade, Provider, handler, ignoring, invoke
+from .handlers import Asked, Handler, PartlyMade, Provider, explained, handler, ignoring, invoke
 from .handlers.properties import UNKNOWN, Change, has_unknown
 from .program import Registered, Registration
 from .stack_config import StackConfig
@@ -342,14 +340,7 @@ def _failure(name: str, type_: str, error: Exception, doing: str = "deploying") 
     if isinstance(error, UpError):
         return error
     cause = error.cause if isinstance(error, PartlyMade) else error
-    if isinstance(cause, ClientError):
-        told = cause.response.get("Error", {})
-        text = f"{cause.operation_name}: {told.get('Code')}: {told.get('Message')}"
-    elif isinstance(cause, (AwsError, NotModelledError, BotoCoreError)):
-        text = str(cause)
-    else:
-        text = f"{type(cause).__name__}: {cause}"
-    failure = UpError(f"{doing} {name} ({type_}) failed: {text}")
+    failure = UpError(f"{doing} {name} ({type_}) failed: {explained(cause)}")
     failure.__cause__ = cause
     return failure
 

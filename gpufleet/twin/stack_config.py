@@ -39,20 +39,19 @@ def load(program: Path, stack: str, overrides: Mapping[str, Any] | None = None) 
     `overrides` go on top: `{"maxGpuInstances": "2", "model.slots": 4, "aws:region": "us-west-2"}`; a key without
     namespace is the project's, dots lead into nested values, text is read as YAML. Raises `ConfigError`.
     """
-    project_file, stack_file = program / "Pulumi.yaml", program / f"Pulumi.{stack}.yaml"
-    project = _document(project_file)
-    name = project.get("name")
-    if not isinstance(name, str):
-        raise ConfigError(f"{project_file.name} has no name")
+    name, values = _project(program)
+    values |= edited(program, stack, overrides)
+    return StackConfig(name, stack, {key: _as_text(value) for key, value in values.items() if value is not None})
+
+
+def edited(program: Path, stack: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The stack file's own values by full key, with `overrides` on top (see `load`). Raises `ConfigError`."""
+    name, defaults = _project(program)
+    stack_file = program / f"Pulumi.{stack}.yaml"
     known = sorted(path.name.split(".")[1] for path in program.glob("Pulumi.*.yaml"))
     if known and stack not in known:  # a project without any stack file is one whose stacks have no settings
         raise ConfigError(f"there is no {stack_file.name}; the stacks here are: {', '.join(known)}")
     values: dict[str, Any] = {}
-    for key, entry in (project.get("config") or {}).items():
-        plain = not isinstance(entry, dict) or not {"type", "value", "default", "description", "secret"} & set(entry)
-        value = entry if plain else entry.get("value", entry.get("default"))
-        if value is not None:
-            values[_full(name, key)] = value
     own = _document(stack_file).get("config") if known else None
     for key, value in (own or {}).items():
         if isinstance(value, dict) and set(value) == {"secure"}:
@@ -61,8 +60,27 @@ def load(program: Path, stack: str, overrides: Mapping[str, Any] | None = None) 
             )
         values[_full(name, key)] = value
     for path, value in (overrides or {}).items():
+        key = _full(name, path.split(".")[0])
+        if "." in path and key not in values and key in defaults:
+            values[key] = defaults[key]
         _override(values, name, path, read_yaml(value) if isinstance(value, str) else value)
-    return StackConfig(name, stack, {key: _as_text(value) for key, value in values.items() if value is not None})
+    return values
+
+
+def _project(program: Path) -> tuple[str, dict[str, Any]]:
+    """The project's name, and the values that Pulumi.yaml gives to every stack."""
+    project_file = program / "Pulumi.yaml"
+    project = _document(project_file)
+    name = project.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"{project_file.name} has no name")
+    values: dict[str, Any] = {}
+    for key, entry in (project.get("config") or {}).items():
+        plain = not isinstance(entry, dict) or not {"type", "value", "default", "description", "secret"} & set(entry)
+        value = entry if plain else entry.get("value", entry.get("default"))
+        if value is not None:
+            values[_full(name, key)] = value
+    return name, values
 
 
 def _full(project: str, key: str) -> str:

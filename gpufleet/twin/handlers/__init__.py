@@ -26,7 +26,7 @@ from . import (
     sns,
     sqs,
 )
-from .base import Asked, Diff, Handler, Inputs, Outputs, PartlyMade, ignoring
+from .base import Asked, Diff, Handler, Inputs, Outputs, PartlyMade, explained, ignoring
 from .invokes import invoke
 from .provider import Provider
 
@@ -46,6 +46,6 @@ def handler(type_: str) -> Handler:
 
 
 __all__ = [
-    "HANDLERS", "Asked", "Diff", "Handler", "Inputs", "Outputs", "PartlyMade", "Provider", "handler", "ignoring",
-    "invoke",
+    "HANDLERS", "Asked", "Diff", "Handler", "Inputs", "Outputs", "PartlyMade", "Provider", "explained", "handler",
+    "ignoring", "invoke",
 ]  # fmt: skip

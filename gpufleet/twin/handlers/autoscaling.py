@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import AwsError
 from .account import Account
-from .base import Handler, Inputs, Naming, Outputs, finishing
+from .base import Handler, Inputs, Naming, Outputs, finishing, split_import
 from .properties import Prop, block, blocks, from_api, names, table, to_api
 
 _GRACE_S = 300  # the provider sends it when the program does not; the API's own default is 0
@@ -233,6 +233,10 @@ class LifecycleHook(Handler):
             **to_api(_HOOK, inputs),
         )
         return inputs["name"]
+
+    def imported(self, identifier: str) -> tuple[str, Inputs]:
+        group, name = split_import(self.type, identifier, "/", "GROUP/HOOK")
+        return name, {"autoscalingGroupName": group, "name": name}
 
     def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         group = inputs["autoscalingGroupName"]

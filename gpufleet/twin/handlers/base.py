@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from ..errors import AwsError, NotModelledError
 from .account import Account
@@ -196,6 +196,10 @@ class Handler:
             and (name in known or not (prop.computed or prop.kept or canonical(prop, outputs[name]) == _rest(prop)))
         }
 
+    def imported(self, identifier: str) -> tuple[str, Inputs]:
+        """The id, and the inputs that `read` needs, for what the user gives to `pulumi import`."""
+        return identifier, {}
+
     # -- what a resource type brings --------------------------------------------------------------------------------
 
     def rules(self, inputs: Inputs) -> None:
@@ -254,6 +258,26 @@ class Handler:
     def names_itself(self, news: Mapping[str, Any]) -> bool:
         """True when the program leaves the name to the provider."""
         return self.naming is not None and news.get(self.naming.prop) is None
+
+
+def explained(error: BaseException) -> str:
+    """One sentence for whatever went wrong: what AWS said, or what the twin does not model."""
+    if isinstance(error, PartlyMade):
+        return explained(error.cause)
+    if isinstance(error, ClientError):
+        told = error.response.get("Error", {})
+        return f"{error.operation_name}: {told.get('Code')}: {told.get('Message')}"
+    if isinstance(error, (AwsError, NotModelledError, BotoCoreError)):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def split_import(kind: str, identifier: str, separator: str, form: str) -> list[str]:
+    """The parts of an id as `pulumi import` takes it for `kind`; `form` shows the right one. Raises `AwsError`."""
+    parts = identifier.split(separator)
+    if len(parts) != len(form.split(separator)) or not all(parts):
+        raise AwsError("InvalidImportId", f"{kind} is imported by {form}, not by {identifier}")
+    return parts
 
 
 def _rest(prop: Prop) -> Any:

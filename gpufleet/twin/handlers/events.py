@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import AwsError
 from .account import Account
-from .base import Handler, Inputs, Naming, Outputs
+from .base import Handler, Inputs, Naming, Outputs, split_import
 from .properties import Prop, as_dict, as_list, block, from_api, names, table, to_api
 
 _GONE = ("ResourceNotFoundException",)
@@ -111,6 +111,16 @@ class EventTarget(Handler):
 
     def make(self, cloud: Account, inputs: Inputs) -> str:
         self._put(cloud, inputs)
+        return self._id(inputs)
+
+    def imported(self, identifier: str) -> tuple[str, Inputs]:
+        whole = identifier if identifier.count("/") > 1 else f"{_DEFAULT_BUS}/{identifier}"
+        bus, rule, target = split_import(self.type, whole, "/", "BUS/RULE/TARGET")
+        inputs = {"eventBusName": bus, "rule": rule, "targetId": target}
+        return self._id(inputs), inputs
+
+    @staticmethod
+    def _id(inputs: Mapping[str, Any]) -> str:
         bus = inputs.get("eventBusName", _DEFAULT_BUS)
         return "-".join([*([] if bus == _DEFAULT_BUS else [bus]), inputs["rule"], inputs["targetId"]])
 

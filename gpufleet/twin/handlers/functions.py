@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import AwsError
 from .account import Account
-from .base import Asked, Handler, Inputs, Naming, Outputs, finishing
+from .base import Asked, Handler, Inputs, Naming, Outputs, finishing, split_import
 from .properties import Prop, block, from_api, names, table, to_api
 from .s3_objects import read_asset
 
@@ -165,6 +165,11 @@ class Permission(Handler):
         }
         cloud.client("lambda").add_permission(**request)
         return inputs["statementId"]
+
+    def imported(self, identifier: str) -> tuple[str, Inputs]:
+        whole, statement = split_import(self.type, identifier, "/", "FUNCTION[:QUALIFIER]/STATEMENT")
+        function, _, qualifier = whole.partition(":")
+        return statement, {"function": function, **({"qualifier": qualifier} if qualifier else {})}
 
     def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
         qualifier = {"Qualifier": inputs["qualifier"]} if inputs.get("qualifier") else {}

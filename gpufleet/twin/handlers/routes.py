@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import AwsError
 from .account import Account
-from .base import Handler, Inputs, Outputs
+from .base import Handler, Inputs, Outputs, split_import
 from .network import Ec2Handler
 from .properties import Prop, as_dict, table
 
@@ -66,6 +66,15 @@ class Route(Handler):
 
     def make(self, cloud: Account, inputs: Inputs) -> str:
         cloud.client("ec2").create_route(**self._request(inputs))
+        return self._id(inputs)
+
+    def imported(self, identifier: str) -> tuple[str, Inputs]:
+        table_id, block = split_import(self.type, identifier, "_", "TABLE_DESTINATION")
+        inputs = {"routeTableId": table_id, "destinationCidrBlock": block}
+        return self._id(inputs), inputs
+
+    @staticmethod
+    def _id(inputs: Mapping[str, Any]) -> str:
         return f"r-{inputs['routeTableId']}{zlib.crc32(inputs['destinationCidrBlock'].encode())}"
 
     def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
@@ -110,21 +119,33 @@ class RouteTableAssociation(Handler):
         return answer["AssociationId"]
 
     def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
-        mine = [{"Name": "association.route-table-association-id", "Values": [identifier]}]
-        for found in cloud.client("ec2").describe_route_tables(Filters=mine)["RouteTables"]:
-            for association in found["Associations"]:
-                if association["RouteTableAssociationId"] == identifier:
-                    return {"subnetId": association.get("SubnetId"), "routeTableId": found["RouteTableId"]}
-        return None
+        found = self._association(cloud, identifier, inputs)
+        return found and {"subnetId": found.get("SubnetId"), "routeTableId": found["RouteTableId"]}
 
     def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> str:
+        found = self._association(cloud, identifier, olds)
         answer = cloud.client("ec2").replace_route_table_association(
-            AssociationId=identifier, RouteTableId=news["routeTableId"]
+            AssociationId=found["RouteTableAssociationId"] if found else identifier, RouteTableId=news["routeTableId"]
         )
         return answer["NewAssociationId"]
 
     def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
-        cloud.client("ec2").disassociate_route_table(AssociationId=identifier)
+        found = self._association(cloud, identifier, outputs)
+        if found is not None:
+            cloud.client("ec2").disassociate_route_table(AssociationId=found["RouteTableAssociationId"])
+
+    @staticmethod
+    def _association(cloud: Account, identifier: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
+        """By its id, else by its subnet, which has one at most: a new route table brings a new id, and Pulumi's engine
+        keeps the id that a resource was created with."""
+        wanted = {"route-table-association-id": identifier, "subnet-id": inputs.get("subnetId")}
+        for name, value in wanted.items():
+            mine = [{"Name": f"association.{name}", "Values": [value]}] if value else None
+            for table_ in cloud.client("ec2").describe_route_tables(Filters=mine)["RouteTables"] if mine else ():
+                for found in table_["Associations"]:
+                    if value in (found["RouteTableAssociationId"], found.get("SubnetId")):
+                        return {**found, "RouteTableId": table_["RouteTableId"]}
+        return None
 
 
 class VpcEndpoint(Ec2Handler):
