@@ -42,7 +42,11 @@ class PulumiCli:
         self.cli = executables.install(self._folder / "bin")
         (self._folder / "state").mkdir(parents=True, exist_ok=True)
         kept = {name: value for name, value in os.environ.items() if name not in executables.REMOVED}
-        self._environment = {**kept, **executables.environment(url, self._folder, region)}
+        self._environment = {
+            **kept,
+            **executables.environment(url, self._folder, region),
+            "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true",  # `preview --json` tells events, as `up --json` does
+        }
 
     def up(
         self,
@@ -63,7 +67,9 @@ class PulumiCli:
                 on_step(step)
         return result
 
-    def run(self, arguments: Sequence[str], place: Path) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, arguments: Sequence[str], place: Path, waiting: Waiting | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """One command of the CLI in the folder `place`; its exit code is the caller's to look at."""
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             command = [str(self.cli), *arguments, "--non-interactive"]
@@ -71,7 +77,7 @@ class PulumiCli:
                 command, cwd=place, env=self._environment, stdout=out, stderr=err, stdin=subprocess.DEVNULL, text=True
             )
             try:
-                self._waiting(process)
+                (waiting or self._waiting)(process)
             finally:
                 process.kill()  # nothing for one that has ended
                 process.wait()
@@ -113,23 +119,22 @@ class PulumiCli:
 
     def _events(self, arguments: list[str], place: Path, stack: str) -> UpResult:
         done = self.run([*arguments, "--stack", stack, "--json"], place)
-        events = list(_parsed(done.stdout))
+        events = parsed(done.stdout)
         errors = [event for event in events if event.get("diagnosticEvent", {}).get("severity") == "error"]
         if done.returncode:
             raise _failure(errors, done)
-        steps = tuple(_steps(events))
+        steps = tuple(steps_of(events))
         shown = self.run(["stack", "output", "--stack", stack, "--json", "--show-secrets"], place)
         log = tuple(_log(events))
         return UpResult(json.loads(shown.stdout), steps, dict(Counter(step.op for step in steps)), log)
 
 
-def _parsed(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
-        if line.startswith("{"):
-            yield json.loads(line)
+def parsed(text: str) -> list[dict[str, Any]]:
+    """The events that a command with `--json` printed."""
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-def _steps(events: list[dict[str, Any]]) -> Iterator[Step]:
+def steps_of(events: list[dict[str, Any]]) -> Iterator[Step]:
     """What happened to each resource, in the order in which it was done."""
     for event in events:
         found = event.get("resOutputsEvent", {}).get("metadata")
