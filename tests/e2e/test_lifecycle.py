@@ -58,7 +58,7 @@ def test_a_stack_from_init_to_destroy(stack: str, tmp_path: Path) -> None:
 
 
 def destroyed(desk: Desk, stack: str) -> None:
-    """`pulumi destroy`, which a protected stack refuses until it is told twice."""
+    """`pulumi destroy`, with what docs/operations.md says to do first for a protected stack."""
     protected = [one["urn"] for one in desk.exported(stack) if one.get("protect")]
     assert bool(protected) == (stack != "dev"), "staging and prod are protected, dev is for playing"
     if protected:
@@ -67,6 +67,10 @@ def destroyed(desk: Desk, stack: str) -> None:
         assert "protected" in refused.out + refused.err
         assert desk.group(f"inference-asg-{stack}"), "a refused destroy took something away"
         desk.pulumi("state", "unprotect", "--all", "--yes", "--stack", stack)
+        for table in ("jobs", "control"):
+            desk.client("dynamodb").update_table(
+                TableName=f"inference-{table}-{stack}", DeletionProtectionEnabled=False
+            )
     desk.pulumi("destroy", "--yes", "--stack", stack)
     assert desk.exported(stack) == []
 

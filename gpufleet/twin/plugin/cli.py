@@ -131,7 +131,7 @@ class PulumiCli:
 
 def parsed(text: str) -> list[dict[str, Any]]:
     """The events that a command with `--json` printed."""
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in text.splitlines() if line.startswith('{"')]
 
 
 def steps_of(events: list[dict[str, Any]]) -> Iterator[Step]:
