@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 UV_VERSION := 0.13.9
 
-.PHONY: help demo test check static coverage docs lock clean
+.PHONY: help demo test check static coverage engine e2e docs lock clean
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## the whole system on the embedded cloud; ARGS="--set maxGpuInstances=2 --stack staging"
 	@$(BIN)/python -m gpufleet demo $(ARGS)
@@ -25,11 +25,17 @@ static: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	PYTHONPATH=.:lambda:bootstrap $(BIN)/lint-imports --config pyproject.toml
-	$(BIN)/shellcheck --severity=style .ci/run
+	$(BIN)/shellcheck --severity=style .ci/run tools/engine/build.sh
 	$(BIN)/zizmor --offline --quiet .github/workflows
 
 coverage: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --cov --cov-branch --cov-report=term --cov-fail-under=90
+
+engine: ## the Pulumi CLI for e2e: the one on PATH, else one built with Go (once: five minutes)
+	@tools/engine/build.sh
+
+e2e: engine $(VENV)/.installed ## the real Pulumi engine drives the embedded cloud
+	@$(BIN)/python -m pytest -m engine $(ARGS) tests/e2e
 
 docs: $(VENV)/.installed ## regenerate what is generated: configuration reference, stack schema, README table, golden graphs
 	$(BIN)/python -m gpufleet docs-config

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from .commands import demo, docs_config, resume, validate
+from .commands import demo, docs_config, resume, twin, validate
 
 app = typer.Typer(
     name="gpufleet",
@@ -19,6 +19,7 @@ app = typer.Typer(
 
 app.command("demo")(demo.demo)
 app.command("resume")(resume.resume)
+app.add_typer(twin.app, name="twin", no_args_is_help=True)
 app.command("validate")(validate.validate)
 app.command("schema")(docs_config.schema)
 app.command("docs-config")(docs_config.docs_config)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,13 @@ import typer
 from .project import project_folder
 
 BAD_INPUT = 2
+
+
+class Engines(StrEnum):
+    """What does each `pulumi up` of the walk."""
+
+    BUILT_IN = "built-in"
+    PULUMI = "pulumi"
 
 
 def demo(
@@ -25,6 +33,9 @@ def demo(
     plot: Annotated[Path, typer.Option(help="Where to draw the timeline (.svg or .png).")] = Path(".demo/timeline.svg"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
     seed: Annotated[int, typer.Option(help="Another seed is another day: arrivals, boot times, spot prices.")] = 1,
+    engine: Annotated[
+        Engines, typer.Option(help="What does each `pulumi up`: nothing but Python, or the real Pulumi CLI.")
+    ] = Engines.BUILT_IN,
 ) -> None:
     """Provision the stack into an embedded cloud, send real traffic, run it into its budget, stop, resume.
 
@@ -36,7 +47,8 @@ def demo(
 
     try:
         edits = dict(_edit(text) for text in overrides or [])
-        walk = Walk(project=project_folder(), stack=stack, edits=edits, trace=trace, plot=plot, seed=seed)
+        real = engine is Engines.PULUMI
+        walk = Walk(project_folder(), stack, edits, trace, plot, seed, real_engine=real)
         ok = print_walk(walk, as_json=as_json)
     except InputError as error:
         typer.echo(str(error), err=True)

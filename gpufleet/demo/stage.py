@@ -7,7 +7,9 @@ bill. Nothing here decides anything.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +19,8 @@ from typing import Any
 from gpufleet.demo.timeline import Sample, Timeline
 from gpufleet.twin.cloud import Cloud
 from gpufleet.twin.engine import Engine, UpResult
+from gpufleet.twin.plugin.cli import PulumiCli
+from gpufleet.twin.server.endpoint import Endpoint
 from gpufleet.twin.world import Snapshot, World
 
 # The second of a month: nearly all of its fixed costs are still to come, and committed; and AWS Budgets, whose figures
@@ -34,15 +38,30 @@ class Event:
 
 
 class Stage:
-    """One stack in one embedded cloud. Close it when done (it is a context manager)."""
+    """One stack in one embedded cloud. Close it when done (it is a context manager).
 
-    def __init__(self, project: Path, stack: str, edits: Mapping[str, Any], region: str, seed: int) -> None:
+    `real_engine`: the Pulumi CLI does each `up`, over the wire; otherwise the built-in engine does, in this process.
+    Raises `NoEngineError` when there is no usable CLI.
+    """
+
+    def __init__(
+        self, project: Path, stack: str, edits: Mapping[str, Any], region: str, seed: int, *, real_engine: bool = False
+    ) -> None:
         self.project = project
         self.stack = stack
         self.edits = dict(edits)
-        self.cloud = Cloud(START, region=region, seed=seed)
-        self.world = World(self.cloud)
-        self.engine = Engine(self.cloud)
+        self._seed, self._ups = seed, 0
+        with contextlib.ExitStack() as opened:
+            self.cloud = opened.enter_context(Cloud(START, region=region, seed=seed))
+            self.world = World(self.cloud)
+            self.engine: Engine | PulumiCli = Engine(self.cloud)
+            if real_engine:
+                endpoint = opened.enter_context(Endpoint(self.world))
+                folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="gpufleet-")))
+                self.engine = PulumiCli(
+                    folder, endpoint.url, region, lambda cli: endpoint.serve(until=lambda: cli.poll() is not None)
+                )
+            self._opened = opened.pop_all()
         self.outputs: Mapping[str, Any] = {}
         self.timeline = Timeline()
         self.budgets: list[tuple[float, float]] = []  # (since, dollars): config edits change it
@@ -52,7 +71,7 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.cloud.close()
+        self._opened.close()
 
     # -- doing ------------------------------------------------------------------------------------------------
 
@@ -63,6 +82,9 @@ class Stage:
             self.project, self.stack, {key: value for key, value in self.edits.items() if value is not None}
         )
         self.outputs = result.outputs
+        # What happens from here on must not depend on how many ids and names an engine had made up on its way.
+        self._ups += 1
+        self.cloud.random.seed(f"{self._seed} after up {self._ups}")
         return result
 
     def client(self, service: str) -> Any:

@@ -24,6 +24,7 @@ from gpufleet.demo.stage import Stage
 from gpufleet.demo.timeline import draw
 from gpufleet.planner import traces
 from gpufleet.twin.engine import ConfigError, ProgramError, UpError
+from gpufleet.twin.plugin.executables import NoEngineError
 
 StepFunction = Callable[[Scene, Step], None]
 PICTURES = (".svg", ".png", ".pdf")
@@ -55,6 +56,7 @@ class Walk:
     trace: str = "office-hours"
     plot: Path | None = None
     seed: int = 1
+    real_engine: bool = False  # the Pulumi CLI does each `up`, instead of the built-in engine
     only: frozenset[str] | None = None  # titles of the steps to do; None: all
     # Called after provisioning: tests break one thing here and expect the walk to name the promise it broke.
     sabotage: Callable[[Stage], None] | None = None
@@ -84,11 +86,12 @@ def run_walk(walk: Walk, say: Callable[[str], None] | None = None) -> Outcome:
     gc.set_threshold(100_000, 20, 20)
     report = Report(say or (lambda line: None))
     report.header(headline(walk.stack, settings))
-    with Stage(walk.project, walk.stack, walk.edits, settings.region, walk.seed) as stage:
+    with _stage(walk, settings.region) as stage:
         scene = Scene(stage, report, settings, profile)
         _do_steps(walk, scene)
         _close(walk, scene)
         head = {"stack": walk.stack, "edits": dict(walk.edits), "seed": walk.seed, "trace": profile.name}
+        head["engine"] = "pulumi" if walk.real_engine else "built-in"
         return Outcome(report, report.as_json(head))
 
 
@@ -106,6 +109,13 @@ def headline(stack: str, settings: Settings) -> str:
     return (
         f"stack {stack}   cap {gpus} GPU{many}   budget ${settings.monthly_budget_usd:,.0f}/month   {settings.region}"
     )
+
+
+def _stage(walk: Walk, region: str) -> Stage:
+    try:
+        return Stage(walk.project, walk.stack, walk.edits, region, walk.seed, real_engine=walk.real_engine)
+    except NoEngineError as error:
+        raise InputError(f"--engine pulumi: {error}") from None
 
 
 def _settings(walk: Walk) -> Settings:

@@ -19,10 +19,12 @@ from types import SimpleNamespace, TracebackType
 from typing import Any, ClassVar, Protocol
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from moto import mock_aws
 from moto.iam import models as moto_iam
 
+from . import bucket_policies
 from .clock import Clock
 from .errors import AwsError, NotModelledError
 from .iam import Authorizer
@@ -66,6 +68,7 @@ class Cloud:
 
     def __init__(self, start: float, region: str = "us-east-1", seed: int = 0) -> None:
         self.clock = Clock(start)
+        self.seed = seed
         self.random = random.Random(seed)  # noqa: S311 - reproducible simulation, no secret
         self.account_id = ACCOUNT_ID
         self.region = region
@@ -135,6 +138,10 @@ class Cloud:
         self._record(principal, service, operation, params, None)
         return answer
 
+    def chances(self, name: str) -> random.Random:
+        """Random numbers of its own for the thing `name`: the same ones in whatever order things were made."""
+        return random.Random(f"{self.seed} {name}")  # noqa: S311 - reproducible simulation, no secret
+
     def now(self) -> float:
         return self.clock.now()
 
@@ -161,7 +168,12 @@ class Cloud:
             aws_secret_access_key="twin",  # noqa: S106 - not a secret: it only lets botocore sign
             region_name=region,
             # A user agent of one word: botocore builds its long one anew for every call.
-            config=Config(retries={"total_max_attempts": 1}, parameter_validation=True, user_agent="twin"),
+            config=Config(
+                retries={"total_max_attempts": 1},
+                parameter_validation=True,
+                user_agent="twin",
+                ignore_configured_endpoint_urls=True,  # of a shell that talks to another embedded cloud
+            ),
         )
 
         def keep_params(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
@@ -182,8 +194,10 @@ def _surface(error: Exception) -> None:
 
 @cache
 def _session() -> boto3.Session:
-    """One session for all clients: it keeps the service models it has read."""
-    return boto3.Session()
+    """One session for all clients: it keeps the service models it has read, and no settings of the user's."""
+    nowhere = (None, [], os.devnull, None)
+    own = {"profile": (None, [], None, None), "config_file": nowhere, "credentials_file": nowhere}
+    return boto3.Session(botocore_session=botocore.session.Session(own))
 
 
 def _keep_few_managed_policies() -> None:
@@ -196,6 +210,7 @@ def _keep_few_managed_policies() -> None:
 
 
 _keep_few_managed_policies()
+bucket_policies.install()
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # 1300 images nobody asks for, half a second each time
 
 

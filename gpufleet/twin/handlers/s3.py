@@ -6,13 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .. import bucket_policies
 from ..errors import AwsError
 from .account import Account
-from .base import Handler, Inputs, Naming, Outputs, finishing
+from .base import STEERS_DELETION, Handler, Inputs, Naming, Outputs, finishing
 from .properties import Fields, Prop, as_dict, as_list, block, blocks, from_api, names, table, to_api
 
-bucket_policies.install()
 
 GONE = ("NoSuchBucket", "404", "NotFound")
 _NAME = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")  # S3 user guide, "General purpose bucket naming rules"
@@ -25,7 +23,7 @@ class Bucket(Handler):
     props = table(
         {
             "bucket": Prop(replace=True),
-            "forceDestroy": Prop(default=False, kept="only steers the deletion"),
+            "forceDestroy": Prop(default=False, kept=STEERS_DELETION),
         }
     )
     outputs = "arn bucketDomainName bucketRegionalDomainName bucketRegion"
@@ -42,6 +40,8 @@ class Bucket(Handler):
         with finishing(name):
             if inputs.get("tags"):
                 s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": as_list(inputs["tags"])})
+            else:  # moto gives a bucket the tags of an earlier one of its name
+                s3.delete_bucket_tagging(Bucket=name)
         return name
 
     def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
@@ -154,24 +154,17 @@ class BucketServerSideEncryptionConfiguration(_BucketSetting):
     props = table({**_BUCKET, **_ENCRYPTION})
 
 
-_DAYS_OR_DATE = names("date days storageClass")
+_DATE = Prop(kind="time")
 _LIFECYCLE = {
     "rules": blocks(
         {
             "id": Prop("ID"),
             "status": Prop(),
-            "filter": block(
-                {
-                    "prefix": Prop(),
-                    "objectSizeGreaterThan": Prop(),
-                    "objectSizeLessThan": Prop(),
-                    "tag": block(names("key value")),
-                }
-            ),
-            "expiration": block(names("date days expiredObjectDeleteMarker")),
-            "noncurrentVersionExpiration": block(names("noncurrentDays newerNoncurrentVersions")),
+            "filter": block({"prefix": Prop(), "tag": block(names("key value"))}),  # moto drops the others, by size
+            "expiration": block({"date": _DATE, **names("days expiredObjectDeleteMarker")}),
+            "noncurrentVersionExpiration": block(names("noncurrentDays")),  # moto drops newerNoncurrentVersions
             "abortIncompleteMultipartUpload": block(names("daysAfterInitiation")),
-            "transitions": blocks(_DAYS_OR_DATE),
+            "transitions": blocks({"date": _DATE, **names("days storageClass")}),
             "noncurrentVersionTransitions": blocks(names("noncurrentDays newerNoncurrentVersions storageClass")),
         }
     )
@@ -191,7 +184,7 @@ class BucketLifecycleConfiguration(_BucketSetting):
         return from_api(self.fields, answer)
 
 
-_VERSIONING = {"versioningConfiguration": block({"status": Prop(), "mfaDelete": Prop("MFADelete")})}
+_VERSIONING = {"versioningConfiguration": block(names("status"))}
 
 
 class BucketVersioning(_BucketSetting):
@@ -203,10 +196,7 @@ class BucketVersioning(_BucketSetting):
         return to_api(self.fields, inputs)["VersioningConfiguration"]
 
     def parse(self, answer: Mapping[str, Any]) -> Outputs:
-        if not answer.get("Status"):
-            return {}
-        found = {"status": answer["Status"], "mfaDelete": answer.get("MFADelete")}
-        return {"versioningConfiguration": {key: value for key, value in found.items() if value}}
+        return {"versioningConfiguration": {"status": answer["Status"]}} if answer.get("Status") else {}
 
     def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         cloud.client("s3").put_bucket_versioning(Bucket=identifier, VersioningConfiguration={"Status": "Suspended"})

@@ -41,7 +41,7 @@ class PulumiCli:
         self._waiting = waiting or (lambda process: process.wait())
         self.cli = executables.install(self._folder / "bin")
         (self._folder / "state").mkdir(parents=True, exist_ok=True)
-        kept = {name: value for name, value in os.environ.items() if name not in executables.REMOVED}
+        kept = {name: value for name, value in os.environ.items() if name not in executables.removed()}
         self._environment = {
             **kept,
             **executables.environment(url, self._folder, region),

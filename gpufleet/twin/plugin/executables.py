@@ -14,6 +14,11 @@ import yaml
 
 ROOT = Path(__file__).parents[3]  # the folder that holds the package `gpufleet`
 BUILT = Path(".cache/engine/pulumi")  # what `make engine` builds where there is no official one
+_ELSEWHERE = (  # variables that would lead a tool somewhere else
+    "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "PULUMI_ACCESS_TOKEN",
+)  # fmt: skip
+_MARK = ".gpufleet-twin"  # in a folder of ours on PATH
 _PROVIDER, _HOST, _CLI = "pulumi-resource-aws", "pulumi-language-python", "pulumi"
 
 
@@ -22,14 +27,23 @@ class NoEngineError(Exception):
 
 
 def find_cli(search: str | None = None, root: Path = ROOT) -> Path:
-    """The `pulumi` on PATH (or on the path `search`), else the one that `make engine` built. Raises `NoEngineError`."""
+    """The `pulumi` on PATH (or on the path `search`) if it is new enough, else the one that `make engine` built.
+
+    Raises `NoEngineError` when neither is there.
+    """
     path = os.environ.get("PATH", "") if search is None else search
-    own = os.pathsep.join(part for part in path.split(os.pathsep) if part and not _is_ours(Path(part)))
-    found = shutil.which(_CLI, path=own)
+    found = shutil.which(_CLI, path=_without_ours(path))
+    built = root / BUILT
     if found is not None:
-        return Path(found)
-    if (root / BUILT).is_file():
-        return root / BUILT
+        try:
+            check_version(Path(found))
+        except NoEngineError:
+            if not built.is_file():
+                raise
+        else:
+            return Path(found)
+    if built.is_file():
+        return built
     raise NoEngineError(
         "there is no pulumi on PATH: install it (pulumi.com/docs/install), or run `make engine` (needs Go)"
     )
@@ -64,7 +78,7 @@ def install(folder: Path, cli: Path | None = None) -> Path:
     (folder / _MARK).touch()
     _write(folder / _PROVIDER, "-u -m gpufleet.twin.plugin.provider")
     (folder / _CLI).unlink(missing_ok=True)
-    if not _on_path(_CLI):
+    if shutil.which(_CLI, path=_without_ours(os.environ.get("PATH", ""))) != str(found):
         (folder / _CLI).symlink_to(found.resolve())
     host = folder / _HOST
     if (found.resolve().parent / _HOST).is_file() or _on_path(_HOST):
@@ -80,8 +94,6 @@ def environment(url: str, folder: Path, region: str, base: Mapping[str, str] | N
     `folder` keeps the stacks' states, the CLI's home and the executables. `base` is the environment it goes on top of.
     """
     base = os.environ if base is None else base
-    bin_folder = folder / "bin"
-    rest = [part for part in base.get("PATH", "").split(os.pathsep) if part and not _is_ours(Path(part))]
     return {
         "AWS_ENDPOINT_URL": url,
         "AWS_ACCESS_KEY_ID": "TWINoperator",
@@ -94,12 +106,17 @@ def environment(url: str, folder: Path, region: str, base: Mapping[str, str] | N
         "PULUMI_HOME": str(folder / "home"),  # which stack is selected, and who is logged in, stays as it is elsewhere
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-        "PATH": os.pathsep.join([str(bin_folder), *rest]),
+        "PATH": os.pathsep.join([str(folder / "bin"), _without_ours(base.get("PATH", ""))]),
+        "NO_PROXY": "127.0.0.1,localhost",
     }
 
 
-REMOVED = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE", "PULUMI_ACCESS_TOKEN")  # would lead somewhere else
-_MARK = ".gpufleet-twin"
+
+
+def removed(base: Mapping[str, str] | None = None) -> list[str]:
+    """The variables that have to go from the environment `base`: each would lead a tool somewhere else."""
+    base = os.environ if base is None else base
+    return [*_ELSEWHERE, *sorted(name for name in base if name.startswith("AWS_ENDPOINT_URL_"))]
 
 
 def _is_ours(folder: Path) -> bool:
@@ -107,8 +124,11 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _on_path(name: str) -> bool:
-    parts = [part for part in os.environ.get("PATH", "").split(os.pathsep) if part and not _is_ours(Path(part))]
-    return shutil.which(name, path=os.pathsep.join(parts)) is not None
+    return shutil.which(name, path=_without_ours(os.environ.get("PATH", ""))) is not None
+
+
+def _without_ours(path: str) -> str:
+    return os.pathsep.join(part for part in path.split(os.pathsep) if part and not _is_ours(Path(part)))
 
 
 def _write(path: Path, arguments: str) -> None:

@@ -3,6 +3,9 @@
 What the handlers know beyond the program's own inputs travels in the inputs that `Check` answers, and so lies in the
 stack's state: `__defaults` (the names that the provider chose, as the real provider notes them) and `__files` (the
 SHA-256 of each file or archive: the file of an earlier deployment may be gone by the next one).
+
+Handlers see no secrets, only values. What was sent as one is marked again in the answer, also where it appears twice:
+`tagsAll` repeats `tags`.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 from ..handlers import Handler
-from ..wire import plain, wire
+from ..wire import as_secret, is_secret, plain, wire
 
 _DEFAULTS, _FILES, _UNFINISHED = "__defaults", "__files", "__unfinished"
+_COPIES = {"tagsAll": "tags"}
 
 
 @dataclass
@@ -27,6 +31,7 @@ class Properties:
     auto_named: bool = False
     unfinished: bool = False  # exists, but its creation did not end
     files: dict[str, struct_pb2.Value] = field(default_factory=dict)  # as the engine sent them
+    sent: tuple[struct_pb2.Struct, ...] = ()  # messages whose secrets stay secrets
 
 
 def read(kind: Handler, struct: struct_pb2.Struct) -> Properties:
@@ -41,12 +46,15 @@ def read(kind: Handler, struct: struct_pb2.Struct) -> Properties:
         values[name] = _file(name, file, noted.get(name))
     named = kind.naming.prop if kind.naming else ""
     defaults = [item.string_value for item in hidden[_DEFAULTS].list_value.values] if _DEFAULTS in hidden else []
-    return Properties(values, named in defaults, _UNFINISHED in hidden, files)
+    return Properties(values, named in defaults, _UNFINISHED in hidden, files, (struct,))
 
 
 def write(kind: Handler, values: Mapping[str, Any], beside: Properties) -> struct_pb2.Struct:
-    """The message for the engine: `values`, the files of `beside` as they came, and what else is to be remembered."""
+    """The message for the engine: `values`, the files and secrets of `beside` as they came, and what else is to be
+    remembered."""
     struct = wire({name: value for name, value in values.items() if not _is_file(kind, name)})
+    for sent in beside.sent:
+        _mark_secrets(struct, sent)
     hashes = {}
     for name, value in values.items():
         if _is_file(kind, name) and name in beside.files:
@@ -64,9 +72,25 @@ def write(kind: Handler, values: Mapping[str, Any], beside: Properties) -> struc
 def _file(name: str, sent: struct_pb2.Value, sha256: str | None) -> dict[str, Any]:
     if sha256 is None:
         return plain(struct_pb2.Struct(fields={name: sent}))[0][name]
-    where = {key: value.string_value for key, value in sent.struct_value.fields.items() if key in ("path", "text")}
+    fields = sent.struct_value.fields
+    if is_secret(sent):
+        fields = fields["value"].struct_value.fields
+    where = {key: value.string_value for key, value in fields.items() if key in ("path", "text")}
     return {**where, "sha256": sha256}
 
 
 def _is_file(kind: Handler, name: str) -> bool:
     return name in kind.props and kind.props[name].kind == "asset"
+
+
+def _mark_secrets(struct: struct_pb2.Struct, sent: struct_pb2.Struct) -> None:
+    """Mark what is a secret in `sent` at the same place in `struct`; a list with a secret in it is one as a whole."""
+    for name, value in struct.fields.items():
+        source = sent.fields.get(_COPIES.get(name, name))
+        if source is None or is_secret(value):
+            continue
+        both = value.HasField("struct_value") and source.HasField("struct_value")
+        if both and not is_secret(source):
+            _mark_secrets(value.struct_value, source.struct_value)
+        elif plain(struct_pb2.Struct(fields={name: source}))[1]:
+            value.CopyFrom(as_secret(value))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -65,16 +66,17 @@ class TwinProvider(provider_pb2_grpc.ResourceProviderServicer):
         config = {name: value for name, value in plain(request.args)[0].items() if not name.startswith("__")}
         Provider().make(self._account, config)
         self._default_tags = Provider.default_tags(config)
-        # Secrets stay with the engine, which marks what comes back under the same names.
-        return provider_pb2.ConfigureResponse(supportsPreview=True)
+        return provider_pb2.ConfigureResponse(supportsPreview=True, acceptSecrets=True)
 
     def Invoke(self, request: Any, context: Any) -> provider_pb2.InvokeResponse:  # noqa: N802
+        args, secrets = plain(request.args)
         try:
-            answer = invoke(self._account, request.tok, plain(request.args)[0])
+            answer = invoke(self._account, request.tok, args)
         except _REFUSALS as error:
             return provider_pb2.InvokeResponse(failures=[_failure(error)])
         response = provider_pb2.InvokeResponse()
-        getattr(response, "return").CopyFrom(wire(answer))  # a keyword of Python
+        found = wire(answer, tuple(answer) if secrets else ())  # an answer may repeat what it was asked by
+        getattr(response, "return").CopyFrom(found)  # a keyword of Python
         return response
 
     # -- resources ----------------------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ class TwinProvider(provider_pb2_grpc.ResourceProviderServicer):
     def Create(self, request: Any) -> provider_pb2.CreateResponse:  # noqa: N802
         kind = handler(_type(request.urn))
         inputs = messages.read(kind, request.properties)
-        beside = Properties({}, files=inputs.files)
+        beside = Properties({}, files=inputs.files, sent=inputs.sent)
         if request.preview:
             return provider_pb2.CreateResponse(properties=messages.write(kind, inputs.values, beside))
         try:
@@ -131,18 +133,18 @@ class TwinProvider(provider_pb2_grpc.ResourceProviderServicer):
         if live is None:
             return provider_pb2.ReadResponse()
         inputs = kind.inputs_of(live, known.values)
-        files = {**state.files, **known.files}
+        beside = Properties({}, files={**state.files, **known.files}, sent=state.sent + known.sent)
         return provider_pb2.ReadResponse(
             id=identifier,
-            properties=messages.write(kind, live, Properties({}, unfinished=state.unfinished, files=files)),
-            inputs=messages.write(kind, inputs, Properties({}, auto_named=known.auto_named, files=files)),
+            properties=messages.write(kind, live, replace(beside, unfinished=state.unfinished)),
+            inputs=messages.write(kind, inputs, replace(beside, auto_named=known.auto_named)),
         )
 
     @told("updating")
     def Update(self, request: Any) -> provider_pb2.UpdateResponse:  # noqa: N802
         kind = handler(_type(request.urn))
         olds, news = messages.read(kind, request.old_inputs), messages.read(kind, request.news)
-        beside = Properties({}, files=news.files)
+        beside = Properties({}, files=news.files, sent=news.sent)
         if request.preview:
             planned = {**messages.read(kind, request.olds).values, **news.values}
             outputs = {name: value for name, value in planned.items() if name not in kind.unsettled}

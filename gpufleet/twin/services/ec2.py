@@ -1,7 +1,8 @@
 """The API over EC2 instances. Networks and launch templates are moto's.
 
-Ours: DescribeInstances, TerminateInstances, DescribeSpotPriceHistory, the check that DeleteSubnet needs. Every other
-operation on instances is refused by name, as moto would answer it from instances that it does not have.
+Ours: DescribeInstances, TerminateInstances, DescribeSpotPriceHistory, the check that DeleteSubnet needs, template
+versions made from another version. Every other operation on instances is refused by name, as moto would answer it from
+instances that it does not have.
 """
 
 from __future__ import annotations
@@ -126,6 +127,20 @@ class Ec2(Model):
                 f"The subnet '{params['SubnetId']}' has dependencies and cannot be deleted.",
             )
         return None  # pyright: ignore[reportReturnType] - None hands the call on to moto
+
+    @operation("LaunchTemplateId", "LaunchTemplateName", "LaunchTemplateData", "VersionDescription", "SourceVersion",
+               "ClientToken", "DryRun")  # fmt: skip
+    def create_launch_template_version(self, params: dict[str, Any], principal: str) -> Answer:
+        """moto's, but for `SourceVersion`: what the new version does not say is as in that one."""
+        wanted = dict(params)
+        source = wanted.pop("SourceVersion", None)
+        if source is None:
+            return None  # pyright: ignore[reportReturnType] - None hands the call on to moto
+        client = self.cloud.client("ec2")
+        which = {key: wanted[key] for key in ("LaunchTemplateId", "LaunchTemplateName") if key in wanted}
+        found = client.describe_launch_template_versions(**which, Versions=[source])["LaunchTemplateVersions"]
+        wanted["LaunchTemplateData"] = {**found[0]["LaunchTemplateData"], **wanted.get("LaunchTemplateData", {})}
+        return client.create_launch_template_version(**wanted)
 
     def _by_ids(self, ids: Iterable[str]) -> list[Instance]:
         shown = {i.id: i for i in self.machines.visible()}

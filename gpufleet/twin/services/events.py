@@ -9,6 +9,7 @@ minute), "Using resource-based policies" (Lambda targets need a permission for e
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class RuleEntry:
     name: str
     arn: str
     settings: dict[str, Any]  # ScheduleExpression, EventPattern, State, Description, RoleArn
+    random: random.Random
     schedule: Rate | Cron | None = None
     pattern: dict[str, Any] | None = None
     targets: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -73,7 +75,8 @@ class EventsModel(Model):
         parsed = parse_schedule(schedule) if schedule else None
         wanted = parse_pattern(pattern) if pattern else None
         present = self.rules.get(name)
-        rule = present or RuleEntry(name, self.arn(f"rule/{name}"), {}, phase_s=self.random.uniform(0, 59))
+        chances = self.cloud.chances(f"rule {name}")
+        rule = present or RuleEntry(name, self.arn(f"rule/{name}"), {}, chances, phase_s=chances.uniform(0, 59))
         kept = ("ScheduleExpression", "EventPattern", "Description", "RoleArn")
         rule.settings = {"State": "ENABLED", **{k: params[k] for k in (*kept, "State") if k in params}}
         rule.schedule, rule.pattern = parsed, wanted
@@ -219,7 +222,7 @@ class EventsModel(Model):
             self._arm_cron(rule, now)
 
     def _arm(self, rule: RuleEntry, due: float) -> None:
-        rule.timer = self.clock.at(due + self.random.uniform(0, self.jitter_s), self._fire, rule, due)
+        rule.timer = self.clock.at(due + rule.random.uniform(0, self.jitter_s), self._fire, rule, due)
 
     def _arm_cron(self, rule: RuleEntry, after: float) -> None:
         assert isinstance(rule.schedule, Cron)  # noqa: S101 - narrows for the type checker
@@ -232,12 +235,12 @@ class EventsModel(Model):
             self._arm(rule, due + rule.schedule.period_s)
         else:
             self._arm_cron(rule, due)
-        if self.random.random() < self.drop_probability:
+        if rule.random.random() < self.drop_probability:
             return
         event = self._event("aws.events", "Scheduled Event", {}, [rule.arn], due)
         self._deliver(rule, event)
-        if self.random.random() < self.double_probability:
-            self.clock.after(self.random.uniform(0.1, 5), self._deliver, rule, event)
+        if rule.random.random() < self.double_probability:
+            self.clock.after(rule.random.uniform(0.1, 5), self._deliver, rule, event)
 
     def _stop(self, rule: RuleEntry) -> None:
         if rule.timer is not None:

@@ -119,21 +119,29 @@ class LambdaModel(FunctionAccess):
         self.metric("Invocations", name)
         self.metric("Errors", name, 0.0 if invocation.error is None else 1.0)
         self.metric("Duration", name, max(1.0, (invocation.ended - invocation.started) * 1000))
+        silent = not invocation.records and invocation.error is None
+        logged = function is not None and not silent and self._may_log(function)
         if invocation.error is not None:
             self.failures.append({
                 "at": invocation.ended, "function": name, "request_id": invocation.request_id,
                 "type": invocation.error["errorType"], "message": invocation.error["errorMessage"],
-                "trace": invocation.error["stackTrace"],
+                "trace": invocation.error["stackTrace"], "logged": logged,
             })  # fmt: skip
         if function is not None and invocation.records:
-            if self._may_log(function):
+            if logged:
                 self.records.extend(invocation.records)
             else:  # the function runs all the same: nobody will read what it said
                 self.lost_records[name] += len(invocation.records)
 
+    def log_group(self, name: str) -> str:
+        """The log group that the function `name` writes to."""
+        function = self.functions.get(name)
+        given = function.settings.get("LoggingConfig", {}).get("LogGroup") if function else None
+        return given or f"/aws/lambda/{name}"
+
     def _may_log(self, function: Function) -> bool:
         """Log lines are written under the function's role (developer guide, "Sending logs to CloudWatch Logs")."""
-        group = function.settings.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{function.name}"
+        group = self.log_group(function.name)
         arn = f"arn:aws:logs:{self.cloud.region}:{self.cloud.account_id}:log-group:{group}:log-stream:twin"
         allows = self.cloud.authorizer.allows
         return all(allows(function.role, Need(action, arn)) for action in ("logs:CreateLogStream", "logs:PutLogEvents"))

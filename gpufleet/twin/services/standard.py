@@ -10,6 +10,7 @@ from .cloudwatch import CloudWatchModel
 from .dynamodb import DynamoDbModel
 from .events import EventsModel
 from .lambda_ import LambdaModel
+from .logs import LogsModel
 from .s3 import S3Model
 from .sns import SnsModel
 from .sqs import SqsModel
@@ -44,6 +45,7 @@ def install(cloud: Cloud) -> StandardServices:
     for model in vars(services).values():
         cloud.register(model.service, model)
     cloud.register(S3Model.service, S3Model(cloud))
+    cloud.register(LogsModel.service, LogsModel(cloud, services.functions))
     services.functions.publish = services.cloudwatch.publish
     services.events.publish = services.cloudwatch.publish
     services.cloudwatch.collectors.append(QueueMetrics(services.sqs, services.cloudwatch))
