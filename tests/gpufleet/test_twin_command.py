@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gpufleet.cli import app
+from gpufleet.twin.plugin import executables
 from gpufleet.commands import project as project_files
 from gpufleet.commands.twin_tables import changes
 from gpufleet.twin.server import daemon
@@ -206,6 +207,7 @@ def test_env_refuses_a_cli_that_the_project_cannot_use(
     old = make_project(tmp_path / "old")
     set_cli_version(old, "3.99.0")
     monkeypatch.setenv("PATH", environment(old)["PATH"])
+    monkeypatch.setattr(executables, "BUILT", Path("no/such/file"))
     monkeypatch.chdir(served)
     done = twin("env")
     assert (done.exit_code, done.stdout) == (1, "false\n")

@@ -111,8 +111,6 @@ def environment(url: str, folder: Path, region: str, base: Mapping[str, str] | N
     }
 
 
-
-
 def removed(base: Mapping[str, str] | None = None) -> list[str]:
     """The variables that have to go from the environment `base`: each would lead a tool somewhere else."""
     base = os.environ if base is None else base
