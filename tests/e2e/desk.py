@@ -24,7 +24,7 @@ from gpufleet.twin.server.endpoint import Endpoint
 from gpufleet.twin.world import World
 
 ROOT = Path(__file__).parents[2]
-_LEFT_BEHIND = shutil.ignore_patterns(
+LEFT_BEHIND = shutil.ignore_patterns(
     ".git", ".venv", ".cache", ".demo", ".*_cache", ".hypothesis", "__pycache__", "tests", "docs"
 )
 
@@ -63,7 +63,7 @@ class Desk:
 
     def __init__(self, folder: Path, seed: int = 1, region: str = "us-east-1", program: Path = ROOT) -> None:
         self.project = folder / "project"
-        shutil.copytree(program, self.project, ignore=_LEFT_BEHIND)
+        shutil.copytree(program, self.project, ignore=LEFT_BEHIND)
         (self.project / ".venv").symlink_to(ROOT / ".venv")  # where Pulumi's own language host looks for it
         self.cloud = Cloud(START, region=region, seed=seed)
         self.world = World(self.cloud)
