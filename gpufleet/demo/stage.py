@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import json
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,12 +41,11 @@ class Event:
 class Stage:
     """One stack in one embedded cloud. Close it when done (it is a context manager).
 
-    `real_engine`: the Pulumi CLI does each `up`, over the wire; otherwise the built-in engine does, in this process.
-    Raises `NoEngineError` when there is no usable CLI.
+    `cli`: the Pulumi CLI that does each `up`, over the wire; without one the built-in engine does, in this process.
     """
 
     def __init__(
-        self, project: Path, stack: str, edits: Mapping[str, Any], region: str, seed: int, *, real_engine: bool = False
+        self, project: Path, stack: str, edits: Mapping[str, Any], region: str, seed: int, cli: Path | None = None
     ) -> None:
         self.project = project
         self.stack = stack
@@ -55,12 +55,14 @@ class Stage:
             self.cloud = opened.enter_context(Cloud(START, region=region, seed=seed))
             self.world = World(self.cloud)
             self.engine: Engine | PulumiCli = Engine(self.cloud)
-            if real_engine:
+            if cli is not None:
                 endpoint = opened.enter_context(Endpoint(self.world))
                 folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="gpufleet-")))
-                self.engine = PulumiCli(
-                    folder, endpoint.url, region, lambda cli: endpoint.serve(until=lambda: cli.poll() is not None)
-                )
+
+                def attend(process: subprocess.Popen[str]) -> None:
+                    endpoint.serve(until=lambda: process.poll() is not None)
+
+                self.engine = PulumiCli(folder, endpoint.url, region, attend, cli)
             self._opened = opened.pop_all()
         self.outputs: Mapping[str, Any] = {}
         self.timeline = Timeline()

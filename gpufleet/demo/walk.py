@@ -24,7 +24,7 @@ from gpufleet.demo.stage import Stage
 from gpufleet.demo.timeline import draw
 from gpufleet.planner import traces
 from gpufleet.twin.engine import ConfigError, ProgramError, UpError
-from gpufleet.twin.plugin.executables import NoEngineError
+from gpufleet.twin.plugin.executables import NoEngineError, find_cli
 
 StepFunction = Callable[[Scene, Step], None]
 PICTURES = (".svg", ".png", ".pdf")
@@ -79,14 +79,14 @@ def run_walk(walk: Walk, say: Callable[[str], None] | None = None) -> Outcome:
 
     Raises `InputError` for what the user gave; everything else that goes wrong is a broken promise in the report.
     """
-    settings, profile = _settings(walk), _profile(walk)
+    settings, profile, cli = _settings(walk), _profile(walk), _cli(walk)
     _check_plot(walk.plot)
     _check_room(settings)
     # A simulation makes many small objects that stay: Python's usual passes over all of them take a sixth of the time.
     gc.set_threshold(100_000, 20, 20)
     report = Report(say or (lambda line: None))
     report.header(headline(walk.stack, settings))
-    with _stage(walk, settings.region) as stage:
+    with Stage(walk.project, walk.stack, walk.edits, settings.region, walk.seed, cli) as stage:
         scene = Scene(stage, report, settings, profile)
         _do_steps(walk, scene)
         _close(walk, scene)
@@ -111,9 +111,9 @@ def headline(stack: str, settings: Settings) -> str:
     )
 
 
-def _stage(walk: Walk, region: str) -> Stage:
+def _cli(walk: Walk) -> Path | None:
     try:
-        return Stage(walk.project, walk.stack, walk.edits, region, walk.seed, real_engine=walk.real_engine)
+        return find_cli() if walk.real_engine else None
     except NoEngineError as error:
         raise InputError(f"--engine pulumi: {error}") from None
 

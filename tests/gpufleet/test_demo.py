@@ -25,6 +25,7 @@ from gpufleet.demo.report import Report
 from gpufleet.demo.stage import START, Stage
 from gpufleet.demo.walk import InputError, Outcome, Walk, run_walk
 from gpufleet.demo.windows import floor_at
+from gpufleet.twin.plugin import executables
 
 # The provider SDK warns about its own deprecated aliases when a service is imported; none is used here.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")
@@ -264,12 +265,16 @@ def own_files(tmp_path: Path) -> Path:
         (["--plot", "timeline.bmp"], "name a .svg, .png or .pdf file"),
         (["--plot", "{folder}/taken.png"], "that cannot be written"),
         (["--plot", "{folder}/garbage.csv/x.png"], "name a file in a folder of yours"),
+        (["--engine", "pulumi"], "--engine pulumi: there is no pulumi on PATH: install it"),
+        (["--engine", "terraform"], "is not one of"),
     ],
 )
 def test_faulty_input_gives_status_2_and_one_message(
     arguments: list[str], words: str, own_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PATH", str(own_files))
+    monkeypatch.setattr(executables, "BUILT", Path("absent"))
     done = CliRunner().invoke(app, ["demo", "--json", *(text.format(folder=own_files) for text in arguments)])
     assert (done.exit_code, done.stdout) == (2, "")
     assert words in done.stderr

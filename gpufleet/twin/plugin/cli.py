@@ -33,13 +33,16 @@ class PulumiCli:
     """One project's CLI against the embedded cloud at `url`.
 
     `folder` keeps everything that lasts (state, settings, executables). `waiting(process)` is called while a command
-    runs and returns when it has ended: a caller who hosts the cloud answers its requests there.
+    runs and returns when it has ended: a caller who hosts the cloud answers its requests there. `cli`: by default the
+    one that is found (see `executables.find_cli`). Raises `NoEngineError` when there is none.
     """
 
-    def __init__(self, folder: Path, url: str, region: str, waiting: Waiting | None = None) -> None:
+    def __init__(
+        self, folder: Path, url: str, region: str, waiting: Waiting | None = None, cli: Path | None = None
+    ) -> None:
         self._folder = folder.resolve()
         self._waiting = waiting or (lambda process: process.wait())
-        self.cli = executables.install(self._folder / "bin")
+        self.cli = executables.install(self._folder / "bin", cli)
         (self._folder / "state").mkdir(parents=True, exist_ok=True)
         kept = {name: value for name, value in os.environ.items() if name not in executables.removed()}
         self._environment = {
@@ -137,9 +140,9 @@ def parsed(text: str) -> list[dict[str, Any]]:
 def steps_of(events: list[dict[str, Any]]) -> Iterator[Step]:
     """What happened to each resource, in the order in which it was done."""
     for event in events:
-        found = event.get("resOutputsEvent", {}).get("metadata")
-        if found is None and event.get("resourcePreEvent", {}).get("metadata", {}).get("op") == "replace":
-            found = event["resourcePreEvent"]["metadata"]  # its parts have outputs, the replacement itself has none
+        begun, done = (event.get(kind, {}).get("metadata") for kind in ("resourcePreEvent", "resOutputsEvent"))
+        # A replacement is told before its parts, not always after them as well.
+        found = begun if begun and begun["op"] == "replace" else done if done and done["op"] != "replace" else None
         if found is None or found["op"] not in _OPS or found["type"] == "pulumi:pulumi:Stack":
             continue
         yield Step(found["op"], found["urn"], found["type"], found["urn"].split("::", 3)[3], tuple(_changes(found)))
