@@ -1,4 +1,5 @@
-"""`gpufleet schema` and `gpufleet docs-config`: what is generated from the settings and from the stack files."""
+"""`gpufleet schema` and `gpufleet docs-config`: what is generated from the settings, the stack files and the embedded
+cloud's tables."""
 # ruff: noqa: PLC0415  what is heavy loads when the command runs
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def docs_config(
         bool, typer.Option("--check", help="Only say what is out of date; status 1 if anything is.")
     ] = False,
 ) -> None:
-    """Write docs/configuration.md, schemas/stack.schema.json and the README's table of stacks anew."""
+    """Write docs/configuration.md, docs/embedded-cloud-properties.md, schemas/stack.schema.json and the README's table
+    of stacks anew."""
     project = project_folder()
     stale = {path: text for path, text in generated(project).items() if not path.exists() or path.read_text() != text}
     for path, text in stale.items():
@@ -48,8 +50,11 @@ def generated(project: Path) -> dict[Path, str]:
     from components.settings import Settings
     from components.settings.schema import reference_page, stack_schema_text
 
+    from ..twin.handlers.reference import properties_page
+
     files = {
         project / "docs" / "configuration.md": reference_page(),
+        project / "docs" / "embedded-cloud-properties.md": properties_page(),
         project / "schemas" / "stack.schema.json": stack_schema_text(),
     }
     readme = project / "README.md"

@@ -154,9 +154,11 @@ class Run:
         inputs = kind.check(self.cloud, news, asked)
         auto_named = kind.names_itself(news) or bool(old and old.auto_named and kind.kept_name(old.inputs, inputs))
         resource = replace(_resource(wanted, inputs), auto_named=auto_named)
+        imported = old is None and bool(wanted.import_id) and wanted.urn not in self._displaced
+        if imported:
+            old = self._import(kind, wanted, resource)
+            resource.inputs = inputs = ignoring(old.inputs, inputs, list(wanted.ignore_changes))
         if old is None:
-            if wanted.import_id and wanted.urn not in self._displaced:
-                return self._import(kind, wanted, resource)
             return self._create(kind, resource)
         resource.id, resource.outputs = old.id, old.outputs
         diff = kind.diff(old.inputs, inputs, auto_named)
@@ -165,13 +167,15 @@ class Run:
             for change in diff.changes
         )
         if old.broken or any(change.replace for change in changes):
+            self._refuse_imported(wanted, changes)
             first = wanted.delete_before_replace if wanted.delete_before_replace is not None else diff.delete_first
             fresh = replace(resource, inputs=kind.check(self.cloud, news, replace(asked, olds=None)), id="")
             return self._replace(kind, old, fresh, changes, delete_first=first or old.broken)
         if changes:
             return self._update(kind, old, resource, changes)
         self._keep(resource)
-        self._step("same", resource)
+        if not imported:
+            self._step("same", resource)
         return self._registered(kind, resource)
 
     def _create(self, kind: Handler, resource: Resource, changes: tuple[Change, ...] = ()) -> Registered:
@@ -232,18 +236,16 @@ class Run:
                 found.extend([resource, *self._replaced_with(resource.urn, known)])
         return found
 
-    def _import(self, kind: Handler, wanted: Registration, resource: Resource) -> Registered:
-        outputs = kind.read(self.cloud, wanted.import_id, resource.inputs)
+    def _import(self, kind: Handler, wanted: Registration, resource: Resource) -> Resource:
+        """Take it into the state as it is; what the program has otherwise is an update that follows."""
+        identifier, given = kind.imported(wanted.import_id)
+        outputs = kind.read(self.cloud, identifier, {**resource.inputs, **given})
         if outputs is None:
             raise AwsError("NotFound", f"there is no {wanted.type} {wanted.import_id} to import")
-        changes = kind.diff(kind.inputs_of(outputs, resource.inputs), resource.inputs).changes
-        if changes:
-            text = ", ".join(f"{c.path}: {c.old!r} in AWS, {c.new!r} in the program" for c in changes)
-            raise UpError(f"inputs to import do not match the existing resource: {text}")
-        resource.id, resource.outputs = wanted.import_id, outputs
-        self._keep(resource)
-        self._step("import", resource)
-        return self._registered(kind, resource)
+        found = replace(resource, id=identifier, inputs=kind.inputs_of(outputs, resource.inputs), outputs=outputs)
+        self._keep(found)
+        self._step("import", found)
+        return found
 
     # -- details ------------------------------------------------------------------------------------------------
 
@@ -280,6 +282,16 @@ class Run:
         package = token.split(":", 1)[0]
         if self.config.needs_explicit_provider(package):
             raise UpError(f"Default provider for '{package}' disabled. '{name}' must use an explicit provider.")
+
+    @staticmethod
+    def _refuse_imported(wanted: Registration, changes: tuple[Change, ...]) -> None:
+        """What the program names by its id cannot become another one."""
+        if wanted.import_id:
+            text = "; ".join(f"{change.path}: {change.old!r} => {change.new!r}" for change in changes if change.replace)
+            raise UpError(
+                f"{wanted.name} ({wanted.type}): previously-imported resources that still specify an ID may not be "
+                f"replaced; please remove the `import` declaration from your program; {text}"
+            )
 
     @staticmethod
     def _refuse_protected(resource: Resource, done: str) -> None:

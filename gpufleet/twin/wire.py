@@ -66,3 +66,15 @@ def wire(values: Mapping[str, Any], secrets: tuple[str, ...] = ()) -> struct_pb2
     struct = struct_pb2.Struct()
     struct.update({n: {_SIG: _SECRET, "value": v} if n in secrets else v for n, v in values.items()})
     return struct
+
+
+def is_secret(value: struct_pb2.Value) -> bool:
+    """Whether a value in a message is marked as a secret."""
+    fields = value.struct_value.fields if value.HasField("struct_value") else {}
+    return _SIG in fields and fields[_SIG].string_value == _SECRET
+
+
+def as_secret(value: struct_pb2.Value) -> struct_pb2.Value:
+    """`value`, marked as a secret."""
+    fields = {_SIG: struct_pb2.Value(string_value=_SECRET), "value": value}
+    return struct_pb2.Value(struct_value=struct_pb2.Struct(fields=fields))

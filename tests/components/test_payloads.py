@@ -5,8 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import os
+import shutil
+import subprocess
+import sys
 import zipfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +93,46 @@ def test_an_empty_or_missing_folder_is_refused(tmp_path):
         payloads.zip_bytes(tmp_path, ["fleet_control"])
     with pytest.raises(FileNotFoundError, match="install the package again"):
         payloads.find("nothing-of-ours")
+
+
+ELSEWHERE = """
+import importlib.util, json, pathlib, sys
+spec = importlib.util.spec_from_file_location("payloads", sys.argv[1])
+sys.modules["payloads"] = payloads = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(payloads)
+cache = pathlib.Path(sys.argv[2])
+print(json.dumps([payloads.function_zip(cache).sha256, payloads.node_zip(cache).sha256]))
+"""
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def interpreters() -> Iterator[str]:
+    """Pythons that may be of another version: by their names on PATH, and those that pyenv keeps."""
+    for minor in range(11, 16):
+        yield from filter(None, [shutil.which(f"python3.{minor}")])
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    yield from sorted(str(path) for path in root.glob("versions/3.1[1-9]*/bin/python"))
+
+
+def answer(*command: str) -> str:
+    """What it prints; nothing when it does not run (a pyenv shim of a version that is not selected, say)."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def test_every_python_version_makes_the_same_zips(tmp_path):
+    """Whoever deploys next may have another Python: a hash that moves with it would redeploy every function."""
+    asked = "import sys; print('3.%d' % sys.version_info[1] if sys.version_info >= (3, 11) else '')"
+    versions = {version: one for one in interpreters() if (version := answer(one, "-I", "-c", asked))}
+    others = {version: one for version, one in versions.items() if version != HERE}
+    if not others:
+        pytest.skip(f"there is no other Python than {HERE} here, from 3.11 on")
+    wanted = [payloads.function_zip(tmp_path / "here").sha256, payloads.node_zip(tmp_path / "here").sha256]
+    for version, one in others.items():
+        command = [one, "-I", "-B", "-c", ELSEWHERE, payloads.__file__, str(tmp_path / version)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+        assert done.returncode == 0, f"Python {version}: {done.stderr}"
+        assert json.loads(done.stdout) == wanted, f"Python {version} makes other bytes than {HERE}"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from desk import Desk
 
 from gpufleet.twin.plugin import executables
-from desk import Desk
 
 
 @pytest.fixture(scope="session", autouse=True)

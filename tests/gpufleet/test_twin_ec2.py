@@ -113,6 +113,23 @@ def test_a_subnet_in_use_cannot_be_deleted(account: Account) -> None:
     assert instance["SubnetId"] not in remaining
 
 
+def test_a_template_version_made_from_another_keeps_what_it_does_not_change(account: Account) -> None:
+    def data() -> dict[str, object]:
+        answer = account.ec2.describe_launch_template_versions(LaunchTemplateId=account.template, Versions=["$Latest"])
+        return answer["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+
+    before = data()
+    made = account.ec2.create_launch_template_version(
+        LaunchTemplateId=account.template, SourceVersion="1", LaunchTemplateData={"ImageId": "ami-87654321"}
+    )
+    assert made["LaunchTemplateVersion"]["VersionNumber"] == 2
+    assert data() == {**before, "ImageId": "ami-87654321"}
+    with refused("InvalidLaunchTemplateId.VersionNotFound", "version 9"):
+        account.ec2.create_launch_template_version(
+            LaunchTemplateId=account.template, SourceVersion="9", LaunchTemplateData={"ImageId": "ami-87654321"}
+        )
+
+
 def test_spot_price_history_ends_with_the_price_of_now(account: Account) -> None:
     account.clock.run_for(6 * 3600)
     now = account.clock.now()

@@ -301,11 +301,13 @@ def test_what_the_twin_does_not_know_is_refused_by_name(up: Callable[..., UpResu
 def test_an_existing_queue_is_imported_or_read(up: Callable[..., UpResult], cloud: Cloud, engine: Engine) -> None:
     url = cloud.client("sqs").create_queue(QueueName="jobs", tags={"team": "ml"})["QueueUrl"]
     cloud.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"MaximumMessageSize": "262144"})
-    body = 'aws.sqs.Queue("q", name="jobs", delay_seconds={}, sqs_managed_sse_enabled=True, opts=opts(import_={!r}))\n'
-    with pytest.raises(UpError, match="inputs to import do not match the existing resource: delaySeconds: 0 in AWS"):
-        up(body.format(1, url))
-    assert ("import", "q") in ops(up(body.format(0, url)))
-    assert up(body.format(0, url)).counts == {"same": 2}
+    body = 'aws.sqs.Queue("q", name={!r}, delay_seconds={}, sqs_managed_sse_enabled=True, opts=opts(import_={!r}))\n'
+    result = up(body.format("jobs", 1, url))
+    assert [step.op for step in result.steps if step.name == "q"] == ["import", "update"], "what differs is put right"
+    assert [change.path for change in result.steps[-1].diff] == ["delaySeconds"]
+    assert up(body.format("jobs", 1, url)).counts == {"same": 2}
+    with pytest.raises(UpError, match=r"may not be replaced; .* name: 'jobs' => 'tasks'"):
+        up(body.format("tasks", 1, url))
     result = up(f'q = aws.sqs.Queue.get("r", {url!r}, opts=opts())\npulumi.export("arn", q.arn)\n'
                  'aws.sqs.Queue("q", name="jobs", opts=opts(retain_on_delete=True))\n')  # fmt: skip
     assert result.outputs["arn"].endswith(":jobs")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import AwsError
 from .account import Account
-from .base import Handler, Inputs, Naming, Outputs, finishing, split_import
+from .base import STEERS_DELETION, Handler, Inputs, Naming, Outputs, finishing, split_import
 from .properties import Prop, block, blocks, from_api, names, table, to_api
 
 _GRACE_S = 300  # the provider sends it when the program does not; the API's own default is 0
@@ -82,8 +82,8 @@ class Group(Handler):
             "suspendedProcesses": Prop(kind="set", api=""),
             "enabledMetrics": Prop(kind="set", api=""),
             "metricsGranularity": Prop(default="1Minute", api=""),
-            "forceDelete": Prop(default=False, kept="only steers the deletion"),
-            "waitForCapacityTimeout": Prop(kept="the twin does not hold an update up until instances run"),
+            "forceDelete": Prop(default=False, kept=STEERS_DELETION),
+            "waitForCapacityTimeout": Prop(kept="The twin does not hold an update up until instances run."),
         }
     )
     outputs = "arn"

@@ -28,6 +28,8 @@ from .properties import (
     undeclared,
 )
 
+STEERS_DELETION = "It only steers the deletion, and is read then."  # why AWS does not show a property
+
 Inputs = dict[str, Any]
 Outputs = dict[str, Any]
 
@@ -100,7 +102,7 @@ class Handler:
         if cls.taggable and "tags" not in cls.props:
             extra["tags"] = Prop()
         if cls.naming is not None and cls.naming.prefix_prop and cls.naming.prefix_prop not in cls.props:
-            extra[cls.naming.prefix_prop] = Prop(api="", replace=True, computed=True, kept="only chooses the name")
+            extra[cls.naming.prefix_prop] = Prop(api="", replace=True, computed=True, kept="It only chooses the name.")
         if "region" not in cls.props:
             extra["region"] = Prop(api="", replace=True, computed=True)
         cls.props = {**cls.props, **extra}

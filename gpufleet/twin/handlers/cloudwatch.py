@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import AwsError
 from .account import Account
-from .base import Handler, Inputs, Naming, Outputs, finishing
+from .base import STEERS_DELETION, Handler, Inputs, Naming, Outputs, finishing
 from .properties import Prop, as_dict, as_list, block, blocks, from_api, names, table, to_api
 
 # CloudWatch Logs API reference, PutRetentionPolicy.
@@ -25,7 +25,7 @@ class LogGroup(Handler):
             "name": Prop(replace=True),
             "logGroupClass": Prop(replace=True, computed=True),
             "retentionInDays": Prop(default=0),
-            "skipDestroy": Prop(default=False, kept="only steers the deletion"),
+            "skipDestroy": Prop(default=False, kept=STEERS_DELETION),
         }
     )
     outputs = "arn"
@@ -77,6 +77,7 @@ class LogGroup(Handler):
 
     def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         if not outputs.get("skipDestroy"):
+            self.retag(cloud, identifier, {}, sorted(outputs.get("tags") or {}))  # moto keeps them for the next one
             cloud.client("logs").delete_log_group(logGroupName=identifier)
 
 

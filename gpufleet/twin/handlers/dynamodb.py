@@ -48,6 +48,8 @@ class Table(Handler):
             )
         if inputs.get("billingMode", "PROVISIONED") != _ON_DEMAND and not inputs.get("readCapacity"):
             raise AwsError("ValidationException", "PROVISIONED needs readCapacity and writeCapacity")
+        if inputs.get("tableClass", "STANDARD") != "STANDARD":  # moto makes a table of the standard class all the same
+            raise NotModelledError(f"the twin does not model tableClass {inputs['tableClass']} of {self.type}")
 
     def make(self, cloud: Account, inputs: Inputs) -> str:
         request: dict[str, Any] = {

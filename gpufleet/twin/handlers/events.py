@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import AwsError
 from .account import Account
-from .base import Handler, Inputs, Naming, Outputs, split_import
+from .base import STEERS_DELETION, Handler, Inputs, Naming, Outputs, split_import
 from .properties import Prop, as_dict, as_list, block, from_api, names, table, to_api
 
 _GONE = ("ResourceNotFoundException",)
@@ -34,7 +34,7 @@ class EventRule(Handler):
         {
             "name": Prop(replace=True),
             "eventBusName": Prop(replace=True, default=_DEFAULT_BUS),
-            "forceDestroy": Prop(default=False, kept="only steers the deletion"),
+            "forceDestroy": Prop(default=False, kept=STEERS_DELETION),
             **_RULE,
         }
     )
@@ -114,8 +114,8 @@ class EventTarget(Handler):
         return self._id(inputs)
 
     def imported(self, identifier: str) -> tuple[str, Inputs]:
-        whole = identifier if identifier.count("/") > 1 else f"{_DEFAULT_BUS}/{identifier}"
-        bus, rule, target = split_import(self.type, whole, "/", "BUS/RULE/TARGET")
+        whole = f"{_DEFAULT_BUS}/{identifier}" if identifier.count("/") == 1 else identifier
+        bus, rule, target = split_import(self.type, whole, "/", "[BUS/]RULE/TARGET")
         inputs = {"eventBusName": bus, "rule": rule, "targetId": target}
         return self._id(inputs), inputs
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import AwsError
 from .account import Account
-from .base import Asked, Handler, Inputs, Naming, Outputs, finishing, split_import
+from .base import STEERS_DELETION, Asked, Handler, Inputs, Naming, Outputs, finishing, split_import
 from .properties import Prop, block, from_api, names, table, to_api
 from .s3_objects import read_asset
 
@@ -43,8 +43,10 @@ class Function(Handler):
             "sourceCodeHash": Prop(computed=True, api=""),
             "architectures": Prop(default=["x86_64"]),
             "reservedConcurrentExecutions": Prop(default=-1, api=""),
-            "publish": Prop(default=False, kept="the twin runs the function's newest code only"),
-            "skipDestroy": Prop(default=False, kept="only steers the deletion"),
+            "publish": Prop(
+                default=False, kept="The twin runs the newest code of a function only; there are no versions."
+            ),
+            "skipDestroy": Prop(default=False, kept=STEERS_DELETION),
             **_CONFIGURATION,
         }
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import AwsError
 from .account import Account
-from .base import Handler, Inputs, Naming, Outputs, finishing
+from .base import STEERS_DELETION, Handler, Inputs, Naming, Outputs, finishing
 from .properties import Prop, as_dict, table
 
 _GONE = ("NotFoundException",)
@@ -30,7 +30,7 @@ class Key(Handler):
             "multiRegion": Prop(replace=True, computed=True),
             "isEnabled": Prop(default=True),
             "enableKeyRotation": Prop(default=False),
-            "deletionWindowInDays": Prop(kept="only steers the deletion"),
+            "deletionWindowInDays": Prop(kept=STEERS_DELETION),
         }
     )
     outputs = "arn keyId"
@@ -110,7 +110,7 @@ class Alias(Handler):
     type = "aws:kms/alias:Alias"
     naming = Naming(lead="alias/")
     gone = _GONE
-    props = table({"name": Prop(replace=True), "targetKeyId": Prop()})
+    props = table({"name": Prop(replace=True), "targetKeyId": Prop(kind="key")})
     outputs = "arn targetKeyArn"
 
     def rules(self, inputs: Inputs) -> None:
@@ -127,13 +127,11 @@ class Alias(Handler):
         for page in cloud.client("kms").get_paginator("list_aliases").paginate():
             for alias in page["Aliases"]:
                 if alias["AliasName"] == identifier and alias.get("TargetKeyId"):
-                    given, live = inputs.get("targetKeyId"), alias["TargetKeyId"]
-                    arn = f"arn:aws:kms:{cloud.region}:{cloud.account_id}:key/{live}"
                     return {
                         "name": identifier,
-                        "targetKeyId": given if given and _key_id(given) == live else live,
+                        "targetKeyId": alias["TargetKeyId"],
                         "arn": alias["AliasArn"],
-                        "targetKeyArn": arn,
+                        "targetKeyArn": f"arn:aws:kms:{cloud.region}:{cloud.account_id}:key/{alias['TargetKeyId']}",
                     }
         return None
 

@@ -27,7 +27,10 @@ DATA = {
         {
             "marketType": Prop(),
             "spotOptions": block(
-                names("maxPrice spotInstanceType instanceInterruptionBehavior blockDurationMinutes validUntil")
+                {
+                    **names("maxPrice spotInstanceType instanceInterruptionBehavior blockDurationMinutes"),
+                    "validUntil": Prop(kind="time"),
+                }
             ),
         }
     ),
@@ -65,7 +68,7 @@ class LaunchTemplate(Ec2Handler):
             "name": Prop(replace=True),
             "description": Prop(),
             "updateDefaultVersion": Prop(
-                default=False, kept="steers the update: the newest version becomes the default"
+                default=False, kept="It only steers updates: the newest version then becomes the default."
             ),
             "defaultVersion": Prop(computed=True),
             **DATA,

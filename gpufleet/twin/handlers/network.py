@@ -187,8 +187,9 @@ class InternetGateway(Ec2Handler):
 
     def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
         ec2 = cloud.client("ec2")
-        if outputs.get("vpcId"):
-            ec2.detach_internet_gateway(InternetGatewayId=identifier, VpcId=outputs["vpcId"])
+        answer = ec2.describe_internet_gateways(InternetGatewayIds=[identifier])
+        for attached in answer["InternetGateways"][0].get("Attachments") or []:  # somebody may have detached it
+            ec2.detach_internet_gateway(InternetGatewayId=identifier, VpcId=attached["VpcId"])
         ec2.delete_internet_gateway(InternetGatewayId=identifier)
 
 

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from types import MappingProxyType
 from typing import Any
 
@@ -24,9 +25,10 @@ class Prop:
     `default`: what AWS or the provider takes when the program says nothing. `computed`: the program may leave it to
     AWS, so its absence is never a change. `kind`: "json" (text compared as JSON), "set" (order means nothing), "flag"
     (a boolean that Pulumi carries as text), "tags" and "pairs" (an object that AWS writes as a list of Key/Value or
-    Name/Value), "asset" (a file or archive, compared by content).
+    Name/Value), "time" (a moment as text), "key" (a KMS key by its id or ARN), "asset" (a file or archive, compared by
+    content).
     `fields`: the properties of an object, or with `many` of each object in a list. `kept`: why the twin does not apply
-    it (it is kept in the state and answered from there).
+    it, as a sentence (it is kept in the state and answered from there).
     """
 
     api: str | None = None
@@ -123,6 +125,7 @@ _CANONICAL: dict[str, Callable[[Any], Any]] = {
     "json": lambda value: json.loads(value) if isinstance(value, str) else value,
     "set": sorted,
     "flag": lambda value: str(value).lower(),
+    "key": lambda value: value.rsplit("/", 1)[-1],
     "asset": lambda value: value.get("sha256") if isinstance(value, dict) else value,
 }
 
@@ -232,17 +235,7 @@ def from_api(fields: Fields, answer: Mapping[str, Any]) -> dict[str, Any]:
 def _from_api(prop: Prop, value: Any) -> Any:
     if prop.fields is not None:
         return [from_api(prop.fields, item) for item in value] if prop.many else from_api(prop.fields, value)
-    match prop.kind:
-        case "flag":
-            return str(value).lower()
-        case "tags":
-            return as_dict(value)
-        case "pairs":
-            return as_dict(value, "Name")
-        case "json":
-            return value if isinstance(value, str) else json.dumps(value)
-        case _:
-            return value
+    return _FROM_API.get(prop.kind, lambda same: same)(value)
 
 
 def as_list(tags: Mapping[str, str] | None, key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
@@ -252,3 +245,12 @@ def as_list(tags: Mapping[str, str] | None, key: str = "Key", value: str = "Valu
 def as_dict(tags: Iterable[Mapping[str, str]] | None, key: str = "Key", value: str = "Value") -> dict[str, str]:
     """Tags as an object, without AWS's own (`aws:...`)."""
     return {t[key]: t[value] for t in tags or [] if not t[key].startswith("aws:")}
+
+
+_FROM_API: dict[str, Callable[[Any], Any]] = {
+    "flag": lambda value: str(value).lower(),
+    "tags": as_dict,
+    "pairs": lambda value: as_dict(value, "Name"),
+    "json": lambda value: value if isinstance(value, str) else json.dumps(value),
+    "time": lambda value: value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+}

@@ -11,7 +11,19 @@ from .account import Account
 from .base import Asked, Handler, Inputs, Outputs
 from .properties import UNKNOWN, Prop, has_unknown, names, table
 
-_NO_CREDENTIALS = "the twin has one account and needs no credentials"
+# What steers how a provider reaches AWS means nothing here.
+_MEANINGLESS = {
+    "The twin has one account and asks for no credentials.": (
+        "accessKey secretKey token profile sharedConfigFiles sharedCredentialsFiles assumeRoles "
+        "assumeRoleWithWebIdentity skipCredentialsValidation skipMetadataApiCheck skipRequestingAccountId stsRegion"
+    ),
+    "The twin serves the one region that it was started for.": "skipRegionValidation",
+    "The twin is reached at one address.": (
+        "httpProxy httpsProxy noProxy endpoints s3UsePathStyle useDualstackEndpoint useFipsEndpoint"
+    ),
+    "The twin never throttles the operator, so there is nothing to try again.": "maxRetries retryMode",
+    "The twin is its own provider, of the version that the program has installed.": "version pluginDownloadURL",
+}
 
 
 class Provider(Handler):
@@ -24,13 +36,7 @@ class Provider(Handler):
             "defaultTags": Prop(kind="json"),
             "allowedAccountIds": Prop(kind="json"),
             "forbiddenAccountIds": Prop(kind="json"),
-            **names(
-                "accessKey secretKey token profile sharedConfigFiles sharedCredentialsFiles assumeRoles "
-                "assumeRoleWithWebIdentity skipCredentialsValidation skipMetadataApiCheck skipRegionValidation "
-                "skipRequestingAccountId maxRetries retryMode httpProxy httpsProxy noProxy endpoints s3UsePathStyle "
-                "useDualstackEndpoint useFipsEndpoint stsRegion version pluginDownloadURL",
-                kept=_NO_CREDENTIALS,
-            ),
+            **{name: prop for why, words in _MEANINGLESS.items() for name, prop in names(words, kept=why).items()},
         }
     )
 

@@ -11,7 +11,6 @@ from .account import Account
 from .base import STEERS_DELETION, Handler, Inputs, Naming, Outputs, finishing
 from .properties import Fields, Prop, as_dict, as_list, block, blocks, from_api, names, table, to_api
 
-
 GONE = ("NoSuchBucket", "404", "NotFound")
 _NAME = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")  # S3 user guide, "General purpose bucket naming rules"
 

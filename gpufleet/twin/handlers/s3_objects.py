@@ -34,8 +34,8 @@ class BucketObjectv2(Handler):
             "source": Prop(kind="asset", api=""),
             "content": Prop(api=""),
             "contentBase64": Prop(api=""),
-            "sourceHash": Prop(kept="only triggers an upload"),
-            "forceDestroy": Prop(default=False, kept="only steers the deletion"),
+            "sourceHash": Prop(kept="It only triggers an upload, and the twin compares the content itself."),
+            "forceDestroy": Prop(default=False, kept="The twin knows no legal holds that would keep an object."),
             **_HEADERS,
         }
     )
@@ -53,13 +53,10 @@ class BucketObjectv2(Handler):
             f"{quote(key, safe='')}={quote(value, safe='')}"
             for key, value in sorted((inputs.get("tags") or {}).items())
         )
-        cloud.client("s3").put_object(
-            Bucket=inputs["bucket"],
-            Key=inputs["key"],
-            Body=_body(inputs),
-            **({"Tagging": tags} if tags else {}),
-            **to_api(_HEADERS, inputs),
-        )
+        s3, where = cloud.client("s3"), {"Bucket": inputs["bucket"], "Key": inputs["key"]}
+        s3.put_object(**where, Body=_body(inputs), **({"Tagging": tags} if tags else {}), **to_api(_HEADERS, inputs))
+        if not tags:  # moto gives an object the tags of an earlier one of its name
+            s3.delete_object_tagging(**where)
         return f"{inputs['bucket']}/{inputs['key']}"
 
     def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import AwsError
+from ..errors import AwsError, NotModelledError
 from .account import Account
 from .base import Inputs, Naming, Outputs, finishing
 from .network import Ec2Handler
@@ -55,6 +55,8 @@ class SecurityGroup(Ec2Handler):
         for side in _SIDES:
             for rule in inputs.get(side) or []:
                 _check_ports(str(rule["protocol"]), rule.get("fromPort"), rule.get("toPort"))
+                if rule.get("prefixListIds") and rule.get("description"):  # moto drops it for these
+                    raise NotModelledError(f"the twin does not model a description beside {side}.prefixListIds")
 
     def make(self, cloud: Account, inputs: Inputs) -> str:
         ec2 = cloud.client("ec2")

@@ -148,8 +148,10 @@ class TopicSubscription(Handler):
             "rawMessageDelivery": Prop(default=False),
             "redrivePolicy": Prop(kind="json"),
             "deliveryPolicy": Prop(kind="json"),
-            "confirmationTimeoutInMinutes": Prop(kept="the twin confirms or leaves pending at once"),
-            "endpointAutoConfirms": Prop(kept="only for HTTP endpoints, which the twin does not deliver to"),
+            "confirmationTimeoutInMinutes": Prop(
+                kept="The twin confirms a subscription, or leaves it pending, at once."
+            ),
+            "endpointAutoConfirms": Prop(kept="It is for HTTP endpoints, and the twin delivers to none."),
         }
     )
     outputs = "arn ownerId pendingConfirmation confirmationWasAuthenticated"

@@ -74,9 +74,14 @@ class PulumiCli:
         self, arguments: Sequence[str], place: Path, waiting: Waiting | None = None
     ) -> subprocess.CompletedProcess[str]:
         """One command of the CLI in the folder `place`; its exit code is the caller's to look at."""
+        return self.command([str(self.cli), *arguments, "--non-interactive"], place, waiting)
+
+    def command(
+        self, command: list[str], place: Path, waiting: Waiting | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Any command in the environment that the CLI gets, with the CLI on its PATH."""
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            command = [str(self.cli), *arguments, "--non-interactive"]
-            process = subprocess.Popen(  # noqa: S603 - the CLI that was found
+            process = subprocess.Popen(  # noqa: S603 - the CLI that was found, or what the caller names
                 command, cwd=place, env=self._environment, stdout=out, stderr=err, stdin=subprocess.DEVNULL, text=True
             )
             try:

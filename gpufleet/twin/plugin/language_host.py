@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -37,7 +38,10 @@ class Host(LanguageServer):
             runpy.run_path(folder, run_name="__main__")
 
         self.program = program
-        return super().Run(request, context)
+        request.args[:] = sys.argv[-1:]  # where the engine listens, which inline programs are told like this
+        result = super().Run(request, context)
+        # What went wrong has been told to the engine already.
+        return language_pb2.RunResponse(bail=True) if result.error else result
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ class TwinProvider(provider_pb2_grpc.ResourceProviderServicer):
     def Cancel(self, request: Any, context: Any) -> empty_pb2.Empty:  # noqa: N802
         return empty_pb2.Empty()  # every call to the cloud ends by itself within its own time
 
-    def CheckConfig(self, request: Any, context: Any) -> provider_pb2.CheckResponse:  # noqa: N802
+    @told("checking the provider's settings")
+    def CheckConfig(self, request: Any) -> provider_pb2.CheckResponse:  # noqa: N802
         news, _ = plain(request.news)
         try:
             Provider().check(self._account, news, Asked(_name(request.urn), random.Random(0)))  # noqa: S311 - chooses nothing
@@ -53,7 +54,8 @@ class TwinProvider(provider_pb2_grpc.ResourceProviderServicer):
             return provider_pb2.CheckResponse(failures=[_failure(error)])
         return provider_pb2.CheckResponse(inputs=request.news)
 
-    def DiffConfig(self, request: Any, context: Any) -> provider_pb2.DiffResponse:  # noqa: N802
+    @told("comparing the provider's settings")
+    def DiffConfig(self, request: Any) -> provider_pb2.DiffResponse:  # noqa: N802
         kind = Provider()
         known = {name for name in (*request.old_inputs.fields, *request.news.fields) if name in kind.props}
         olds, news = (
@@ -68,7 +70,8 @@ class TwinProvider(provider_pb2_grpc.ResourceProviderServicer):
         self._default_tags = Provider.default_tags(config)
         return provider_pb2.ConfigureResponse(supportsPreview=True, acceptSecrets=True)
 
-    def Invoke(self, request: Any, context: Any) -> provider_pb2.InvokeResponse:  # noqa: N802
+    @told("calling a function")
+    def Invoke(self, request: Any) -> provider_pb2.InvokeResponse:  # noqa: N802
         args, secrets = plain(request.args)
         try:
             answer = invoke(self._account, request.tok, args)

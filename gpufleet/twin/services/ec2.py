@@ -139,6 +139,10 @@ class Ec2(Model):
         client = self.cloud.client("ec2")
         which = {key: wanted[key] for key in ("LaunchTemplateId", "LaunchTemplateName") if key in wanted}
         found = client.describe_launch_template_versions(**which, Versions=[source])["LaunchTemplateVersions"]
+        if not found:
+            raise AwsError(
+                "InvalidLaunchTemplateId.VersionNotFound", f"Could not find launch template version {source}"
+            )
         wanted["LaunchTemplateData"] = {**found[0]["LaunchTemplateData"], **wanted.get("LaunchTemplateData", {})}
         return client.create_launch_template_version(**wanted)
 
