@@ -111,7 +111,8 @@ def test_cap_5_to_1_while_five_are_busy(subtests: pytest.Subtests) -> None:
         assert len(day.account.completed) == JOBS
     with subtests.test("the fleet shrinks to the cap by drains, and works on"):
         assert day.max_sizes == {1}
-        assert set(day.in_service) == {1}
+        assert day.in_service == sorted(day.in_service, reverse=True)
+        assert set(day.in_service[7:]) == {1}, "the guard looks every minute, and a drained instance is out at once"
         assert len(day.drained) == 4
         assert all(act.startswith("drain i-") and act.endswith("over cap 1") for act in day.drained)
     with subtests.test("the edit changes the cap and what is derived from it, and nothing else"):
