@@ -18,9 +18,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gpufleet.cli import app
-from gpufleet.twin.plugin import executables
 from gpufleet.commands import project as project_files
 from gpufleet.commands.twin_tables import changes
+from gpufleet.twin.plugin import executables
 from gpufleet.twin.server import daemon
 
 ROOT = Path(__file__).resolve().parents[2]

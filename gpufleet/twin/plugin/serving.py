@@ -32,4 +32,4 @@ def serve(add: Callable[[grpc.Server], object]) -> None:
     while os.getppid() == parent and not ended.wait(_LOOK_S):
         pass
     server.stop(grace=None)
-    # os._exit(0)  # a call may still wait for an answer of an engine that has gone
+    os._exit(0)  # a call may still wait for an answer of an engine that has gone
