@@ -48,7 +48,9 @@ def demo(
     try:
         edits = dict(_edit(text) for text in overrides or [])
         real = engine is Engines.PULUMI
-        walk = Walk(project_folder(), stack, edits, trace, plot, seed, real_engine=real)
+        walk = Walk(
+            project=project_folder(), stack=stack, edits=edits, trace=trace, plot=plot, seed=seed, real_engine=real
+        )
         ok = print_walk(walk, as_json=as_json)
     except InputError as error:
         typer.echo(str(error), err=True)

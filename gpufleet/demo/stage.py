@@ -107,6 +107,10 @@ class Stage:
         """Instances that are not terminated."""
         return len(self.world.instances())
 
+    def at_work(self) -> int:
+        """Requests that model servers are working on. (A message in flight may be in the keeper's hands.)"""
+        return sum(len(node.model.in_flight) for node in self.world.nodes.nodes.values())
+
     def at_zero(self) -> bool:
         """Nothing waits, nothing is in flight, nothing runs and nothing is wanted."""
         now = self.world.snapshot()

@@ -128,7 +128,7 @@ def budget_alert(scene: Scene, step: Step) -> None:
     stage = scene.stage
     killed = stage.world.work_killed_s
     stage.world.traffic.send(stage.outputs["queueUrl"], 8, service_s=min(120, scene.job_s))
-    stage.world.run_until(lambda: stage.world.snapshot().in_flight > 0, limit_s=20 * MINUTE)
+    stage.world.run_until(lambda: stage.at_work() > 0, limit_s=20 * MINUTE)
     budgets = stage.world.services.budgets
     figure, before = scene.settings.monthly_budget_usd * 1.01, budgets.figure
     since = stage.now()

@@ -46,7 +46,7 @@ def cut() -> Cut:
         world.traffic.send(stage.outputs["queueUrl"], JOBS, service_s=100)
         assert world.run_until(lambda: in_service(stage) == 5, limit_s=HOUR)
         world.run_for(20)
-        at_work = sum(len(node.model.in_flight) for node in world.nodes.nodes.values())
+        at_work = stage.at_work()
         edit, counts = stage.up(maxGpuInstances=1), []
         while len(world.account().completed) < JOBS and world.now() < START + 2 * HOUR:
             world.run_for(10)

