@@ -35,7 +35,7 @@ engine: ## the Pulumi CLI for e2e: the one on PATH, else one built with Go (once
 	@tools/engine/build.sh
 
 e2e: engine $(VENV)/.installed ## the real Pulumi engine drives the embedded cloud
-	@$(BIN)/python -m pytest -m engine $(ARGS) tests/e2e
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m engine $(ARGS) tests/e2e
 
 docs: $(VENV)/.installed ## regenerate what is generated: configuration reference, stack schema, README table, golden graphs
 	$(BIN)/python -m gpufleet docs-config
