@@ -68,6 +68,7 @@ class BucketObjectv2(Handler):
         found: Outputs = {
             "bucket": bucket,
             "key": key,
+            "serverSideEncryption": "AES256",  # of every object since 2023, whatever the bucket says; moto needs to be told
             **from_api(_HEADERS, live),
             "tags": as_dict(s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]),
             "arn": f"arn:aws:s3:::{bucket}/{key}",
