@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from .commands import demo, docs_config, resume, twin, validate
+from .commands import demo, docs_config, recover, resume, twin, validate
 
 app = typer.Typer(
     name="gpufleet",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 
 app.command("demo")(demo.demo)
+app.command("recover")(recover.recover)
 app.command("resume")(resume.resume)
 app.add_typer(twin.app, name="twin", no_args_is_help=True)
 app.command("validate")(validate.validate)

@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -95,6 +96,13 @@ class Desk:
         events = parsed(done.stdout) if "--json" in arguments else []
         return Done(done.returncode, done.stdout, done.stderr, seconds, events)
 
+    def gpufleet(self, *arguments: str, code: int | None = 0) -> Done:
+        """A command of ours in the copy of the project, in the shell that the CLI is used in."""
+        started = time.monotonic()
+        done = self.cli.command([sys.executable, "-m", "gpufleet", *arguments], self.project)
+        assert code is None or done.returncode == code, f"gpufleet {' '.join(arguments)}: {_told(done)}"
+        return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
     def up(self, stack: str, *arguments: str, code: int | None = 0) -> Done:
         return self.pulumi("up", "--yes", "--skip-preview", "--json", "--stack", stack, *arguments, code=code)
 
@@ -107,8 +115,11 @@ class Desk:
 
     def exported(self, stack: str) -> list[dict[str, Any]]:
         """The resources in the stack's state."""
-        done = self.pulumi("stack", "export", "--stack", stack)
-        return json.loads(done.out)["deployment"].get("resources") or []
+        return self.deployment(stack).get("resources") or []
+
+    def deployment(self, stack: str) -> dict[str, Any]:
+        """The stack's state: resources, pending operations."""
+        return json.loads(self.pulumi("stack", "export", "--stack", stack).out)["deployment"]
 
     def outputs(self, stack: str) -> Mapping[str, Any]:
         return json.loads(self.pulumi("stack", "output", "--json", "--show-secrets", "--stack", stack).out)

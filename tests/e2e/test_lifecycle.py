@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import graphs
 import pytest
 from desk import Desk
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")]
 
 UP_LIMIT_S = 60.0
 COMPONENTS = 6  # Alerts, Network, InferenceQueue, GpuFleet, BudgetGuard, QueueDepthScaler
@@ -26,6 +27,7 @@ CAP_EDIT = {
 
 @pytest.mark.parametrize("stack", ["dev", "staging", "prod"])
 def test_a_stack_from_init_to_destroy(stack: str, tmp_path: Path) -> None:
+    expected = graphs.of_the_built_in_engine(stack)
     with Desk(tmp_path) as desk:
         before = inventory(desk)
         desk.pulumi("stack", "init", stack)
@@ -38,6 +40,12 @@ def test_a_stack_from_init_to_destroy(stack: str, tmp_path: Path) -> None:
         assert made.changes.keys() == plan.changes.keys(), "what was done is not what was planned"
         assert made.seconds < UP_LIMIT_S
         assert desk.outputs(stack)["queueUrl"].endswith(f"/inference-queue-{stack}")
+
+        graph = graphs.of_the_real_engine(desk.exported(stack))
+        assert graph.keys() == expected.keys()
+        for urn, resource in graph.items():
+            for what, value in resource.items():
+                assert value == expected[urn][what], f"{what} of {urn} is not what the built-in engine makes"
 
         again = desk.up(stack)
         assert again.changes == {}

@@ -116,7 +116,7 @@ def test_the_environment_leads_to_the_cloud_and_does_not_grow(tmp_path: Path) ->
     once = executables.environment(URL, tmp_path, "eu-west-1", base)
     assert once["PATH"] == f"{tmp_path / 'bin'}:/usr/bin:/bin"
     assert (once["AWS_ENDPOINT_URL"], once["AWS_REGION"], once["AWS_DEFAULT_REGION"]) == (URL, "eu-west-1", "eu-west-1")
-    assert once["PULUMI_BACKEND_URL"] == f"file://{tmp_path}/state"
+    assert once["PULUMI_BACKEND_URL"] == f"file://{tmp_path}/state?metadata=skip"
     assert executables.environment(URL, tmp_path, "eu-west-1", {**base, **once}) == once
     other = tmp_path / "other"
     executables.install(other / "bin", script(tmp_path / "engine/pulumi"))

@@ -68,7 +68,7 @@ class BucketObjectv2(Handler):
         found: Outputs = {
             "bucket": bucket,
             "key": key,
-            "serverSideEncryption": "AES256",  # of every object since 2023, whatever the bucket says; moto needs to be told
+            "serverSideEncryption": "AES256",  # of every object since 2023; moto goes by the bucket alone
             **from_api(_HEADERS, live),
             "tags": as_dict(s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]),
             "arn": f"arn:aws:s3:::{bucket}/{key}",

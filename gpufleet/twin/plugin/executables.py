@@ -101,7 +101,9 @@ def environment(url: str, folder: Path, region: str, base: Mapping[str, str] | N
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         "AWS_EC2_METADATA_DISABLED": "true",
-        "PULUMI_BACKEND_URL": (folder / "state").as_uri(),
+        # Without the backend's own notes on each file: a CLI that is killed while it writes them leaves an empty one
+        # beside the state, and no other CLI reads that state any more.
+        "PULUMI_BACKEND_URL": f"{(folder / 'state').as_uri()}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE": "twin",
         "PULUMI_HOME": str(folder / "home"),  # which stack is selected, and who is logged in, stays as it is elsewhere
         "PULUMI_SKIP_UPDATE_CHECK": "true",
