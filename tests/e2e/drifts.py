@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from running import STACK
+
 Client = Callable[[str], Any]  # the operator's boto3 client of a service
 Outputs = Mapping[str, Any]
 
@@ -20,8 +22,9 @@ ALARM_READ_ONLY = {
     "AlarmArn", "AlarmConfigurationUpdatedTimestamp", "StateValue", "StateReason", "StateReasonData",
     "StateUpdatedTimestamp", "StateTransitionedTimestamp",
 }  # fmt: skip
-ALARM, RULE, GUARD_RULE = "inference-serves-nothing-dev", "inference-controller-dev", "inference-scale-to-zero-dev"
-LOGS, NODE, HOOK = "/aws/lambda/inference-controller-dev", "inference-node-dev", "inference-terminate-hook"
+KEEPER, ALARM = f"inference-keeper-{STACK}", f"inference-serves-nothing-{STACK}"
+RULE, GUARD_RULE = f"inference-controller-{STACK}", f"inference-scale-to-zero-{STACK}"
+LOGS, NODE, HOOK = f"/aws/lambda/inference-controller-{STACK}", f"inference-node-{STACK}", "inference-terminate-hook"
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def topic_policy(client: Client, outputs: Outputs) -> Any:
 
 def alert_key(client: Client) -> str:
     topics = client("sns").list_topics()["Topics"]
-    arn = next(one["TopicArn"] for one in topics if one["TopicArn"].endswith(":inference-alerts-dev"))
+    arn = next(one["TopicArn"] for one in topics if one["TopicArn"].endswith(f":inference-alerts-{STACK}"))
     return client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]["KmsMasterKeyId"]
 
 
@@ -170,8 +173,8 @@ DRIFTS = (
     ),
     Drift(
         "Function inference-keeper", "code",
-        lambda aws, o: function(aws, "inference-keeper-dev")["CodeSha256"],
-        lambda aws, o: aws("lambda").update_function_code(FunctionName="inference-keeper-dev", ZipFile=empty_zip()),
+        lambda aws, o: function(aws, KEEPER)["CodeSha256"],
+        lambda aws, o: aws("lambda").update_function_code(FunctionName=KEEPER, ZipFile=empty_zip()),
     ),
     Drift(
         "EventRule inference-controller-schedule", "state",
@@ -230,7 +233,7 @@ DRIFTS = (
         lambda aws, o: aws("ec2").create_launch_template_version(
             LaunchTemplateName=NODE,
             SourceVersion="1",
-            VersionDescription="GPU nodes of inference-dev",
+            VersionDescription=f"GPU nodes of inference-{STACK}",
             LaunchTemplateData={"InstanceInitiatedShutdownBehavior": "stop"},
         ),
     ),

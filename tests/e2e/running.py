@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import yaml
 from desk import ROOT, Desk
 
 HOUR = 3600.0
-STACK = "dev"
+STACK = os.environ.get("E2E_STACK", "dev")  # the same tests, by hand, on another stack
 REFRESH = ("refresh", "--stack", STACK, "--preview-only", "--expect-no-changes", "--json")
 
 

@@ -17,12 +17,13 @@ pytestmark = pytest.mark.engine
 
 MINUTE = 60.0
 CAP = 2
+BUDGET_USD = 150
 GONE = "MetricAlarm inference-oldest-message"
 NOTHING_ELSE = "nothing but what was changed"
 
 
 def test_drift_of_a_living_stack(desk: Desk, subtests: pytest.Subtests) -> None:
-    outputs = deployed(desk, {"maxGpuInstances": CAP})
+    outputs = deployed(desk, {"maxGpuInstances": CAP, "monthlyBudgetUsd": BUDGET_USD})
     with subtests.test("an operator's changes are seen, named and put right"):
         seen_and_put_right(desk, outputs)
     with subtests.test("what the autoscaler does is no drift"):
@@ -41,7 +42,7 @@ def seen_and_put_right(desk: Desk, outputs: Mapping[str, Any]) -> None:
     before = [drift.look(desk.client, outputs) for drift in DRIFTS]
     for drift in DRIFTS:
         drift.make(desk.client, outputs)
-    desk.client("cloudwatch").delete_alarms(AlarmNames=["inference-oldest-message-dev"])
+    desk.client("cloudwatch").delete_alarms(AlarmNames=[f"inference-oldest-message-{STACK}"])
     for drift, value in zip(DRIFTS, before, strict=True):
         assert drift.look(desk.client, outputs) != value, f"{drift.resource}: {drift.prop} was not changed"
 
@@ -89,7 +90,7 @@ def at_work(desk: Desk, outputs: Mapping[str, Any]) -> None:
 def stopped(desk: Desk, outputs: Mapping[str, Any]) -> None:
     """AWS Budgets says that more than the budget is spent; the guard stops the fleet."""
     budgets = desk.world.services.budgets
-    budgets.figure = lambda: 151.0  # the budget is $150
+    budgets.figure = lambda: BUDGET_USD + 1.0
     budgets.refresh_now()
     assert desk.world.run_until(lambda: latched(desk, outputs), limit_s=10 * MINUTE, step_s=1)
     assert desk.world.run_until(lambda: not desk.world.instances(), limit_s=HOUR)
