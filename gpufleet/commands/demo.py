@@ -43,6 +43,9 @@ def demo(
     """
     if not as_json:
         typer.echo("gpufleet demo   (embedded cloud: no account, nothing leaves this machine)")
+    from gpufleet.twin.credentials import forget_aws_settings
+
+    forget_aws_settings()
     from gpufleet.demo.walk import InputError, Walk, print_walk
 
     try:

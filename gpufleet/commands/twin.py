@@ -181,7 +181,7 @@ def _variables(root: Path) -> list[str]:
 
     found, folder = _find(root), root / daemon.FOLDER
     try:
-        executables.check_version(executables.install(folder / "bin"), root)
+        executables.install(folder / "bin", executables.find_cli(project=root))
     except executables.NoEngineError as error:
         _fail(str(error))
     variables = {**executables.environment(found.url, folder, found.region), "GPUFLEET_TWIN_URL": found.url}

@@ -119,26 +119,25 @@ class Stage:
     def backlog(self) -> int:
         return self.world.snapshot().backlog
 
+    def _control_row(self, key: str) -> dict[str, Any]:
+        return self.client("dynamodb").get_item(
+            TableName=self.outputs["controlTable"], Key={"pk": {"S": key}}, ConsistentRead=True
+        )
+
     def latch(self) -> dict[str, Any]:
         """The latch row, read as the README's walk reads it."""
-        row = self.client("dynamodb").get_item(
-            TableName=self.outputs["controlTable"], Key={"pk": {"S": "latch"}}, ConsistentRead=True
-        )
+        row = self._control_row("latch")
         return {key: next(iter(value.values())) for key, value in row.get("Item", {}).items()}
 
     def figures(self) -> dict[str, float]:
         """The guard's newest figures in dollars: spent_usd, committed_usd, headroom_usd, launch_usd, monthly_usd."""
-        row = self.client("dynamodb").get_item(
-            TableName=self.outputs["controlTable"], Key={"pk": {"S": "budget"}}, ConsistentRead=True
-        )
+        row = self._control_row("budget")
         return {key: float(value["N"]) for key, value in row.get("Item", {}).items() if "N" in value}
 
     def ledger(self) -> dict[str, Any]:
         """The guard's meter: this month's newest record (see `fleet_control.spend_ledger`), empty if there is none."""
         month = datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m")
-        row = self.client("dynamodb").get_item(
-            TableName=self.outputs["controlTable"], Key={"pk": {"S": f"ledger#{month}"}}, ConsistentRead=True
-        )
+        row = self._control_row(f"ledger#{month}")
         return json.loads(row["Item"]["record"]["S"]) if "Item" in row else {}
 
     def reports(self) -> dict[str, int]:

@@ -26,11 +26,11 @@ from moto.iam import models as moto_iam
 
 from . import bucket_policies
 from .clock import Clock
+from .credentials import OPERATOR, SECRET, access_key
 from .errors import AwsError, NotModelledError
 from .iam import Authorizer
 
 ACCOUNT_ID = "123456789012"  # moto's default account; AWS's own example number
-OPERATOR = "operator"
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ class Cloud:
     def _new_client(self, service: str, principal: str, region: str) -> Any:
         client = _session().client(
             service,
-            aws_access_key_id=f"TWIN{principal}",
-            aws_secret_access_key="twin",  # noqa: S106 - not a secret: it only lets botocore sign
+            aws_access_key_id=access_key(principal),
+            aws_secret_access_key=SECRET,
             region_name=region,
             # A user agent of one word: botocore builds its long one anew for every call.
             config=Config(

@@ -40,13 +40,18 @@ def load(program: Path, stack: str, overrides: Mapping[str, Any] | None = None) 
     namespace is the project's, dots lead into nested values, text is read as YAML. Raises `ConfigError`.
     """
     name, values = _project(program)
-    values |= edited(program, stack, overrides)
+    values |= _edited(program, stack, overrides, name, values)
     return StackConfig(name, stack, {key: _as_text(value) for key, value in values.items() if value is not None})
 
 
 def edited(program: Path, stack: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The stack file's own values by full key, with `overrides` on top (see `load`). Raises `ConfigError`."""
-    name, defaults = _project(program)
+    return _edited(program, stack, overrides, *_project(program))
+
+
+def _edited(
+    program: Path, stack: str, overrides: Mapping[str, Any] | None, name: str, defaults: Mapping[str, Any]
+) -> dict[str, Any]:
     stack_file = program / f"Pulumi.{stack}.yaml"
     known = sorted(path.name.split(".")[1] for path in program.glob("Pulumi.*.yaml"))
     if known and stack not in known:  # a project without any stack file is one whose stacks have no settings

@@ -15,7 +15,6 @@ from gpufleet.twin.plugin import executables
 def engine() -> Path:
     try:
         found = executables.find_cli()
-        executables.check_version(found)
     except executables.NoEngineError as error:
         pytest.skip(str(error))
     return found

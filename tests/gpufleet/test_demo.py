@@ -281,6 +281,17 @@ def test_faulty_input_gives_status_2_and_one_message(
     assert type(done.exception) is SystemExit  # nothing else came out of the command
 
 
+def test_the_shells_aws_settings_do_not_matter() -> None:
+    """Not even a profile that is not there: moto looks at it as it is imported."""
+    command = [sys.executable, "-m", "gpufleet", "demo", "--json", "--trace", "nope"]
+    environment = {**os.environ, "AWS_PROFILE": "absent", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    done = subprocess.run(  # noqa: S603 - our own command
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("--trace: no profile 'nope'")
+
+
 def test_a_program_that_fails_is_faulty_input_too(tmp_path: Path) -> None:
     project = copy_of_the_project(tmp_path)
     replace_once(project / "__main__.py", "opts = pulumi", 'raise pulumi.RunError("not today")\nopts = pulumi')

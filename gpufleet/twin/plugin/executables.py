@@ -12,6 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from ..credentials import OPERATOR, SECRET, access_key
+
 ROOT = Path(__file__).parents[3]  # the folder that holds the package `gpufleet`
 BUILT = Path(".cache/engine/pulumi")  # what `make engine` builds where there is no official one
 _ELSEWHERE = (  # variables that would lead a tool somewhere else
@@ -26,25 +28,19 @@ class NoEngineError(Exception):
     """There is no usable Pulumi CLI. The message says why, and what to do."""
 
 
-def find_cli(search: str | None = None, root: Path = ROOT) -> Path:
-    """The `pulumi` on PATH (or on the path `search`) if it is new enough, else the one that `make engine` built.
-
-    Raises `NoEngineError` when neither is there.
-    """
-    path = os.environ.get("PATH", "") if search is None else search
-    found = shutil.which(_CLI, path=_without_ours(path))
-    built = root / BUILT
-    if found is not None:
+def find_cli(search: str | None = None, root: Path = ROOT, project: Path = ROOT) -> Path:
+    """The `pulumi` on PATH (or on the path `search`) if `project` takes its version, else the one that `make engine`
+    built under `root`, by the same rule. Raises `NoEngineError` when there is none."""
+    on_path = shutil.which(_CLI, path=_without_ours(os.environ.get("PATH", "") if search is None else search))
+    refused: NoEngineError | None = None
+    for cli in (on_path and Path(on_path), root / BUILT if (root / BUILT).is_file() else None):
         try:
-            check_version(Path(found))
-        except NoEngineError:
-            if not built.is_file():
-                raise
-        else:
-            return Path(found)
-    if built.is_file():
-        return built
-    raise NoEngineError(
+            if cli:
+                check_version(cli, project)
+                return cli
+        except NoEngineError as error:
+            refused = refused or error
+    raise refused or NoEngineError(
         "there is no pulumi on PATH: install it (pulumi.com/docs/install), or run `make engine` (needs Go)"
     )
 
@@ -96,8 +92,8 @@ def environment(url: str, folder: Path, region: str, base: Mapping[str, str] | N
     base = os.environ if base is None else base
     return {
         "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "TWINoperator",
-        "AWS_SECRET_ACCESS_KEY": "twin",  # no secret: it only lets clients sign
+        "AWS_ACCESS_KEY_ID": access_key(OPERATOR),
+        "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         "AWS_EC2_METADATA_DISABLED": "true",

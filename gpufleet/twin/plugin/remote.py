@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from ..credentials import OPERATOR, SECRET, access_key
 from ..server.client import ServerError, call
 
 _PATIENCE_S = 3600.0  # real seconds for one call: an invocation or a deletion may let hours of virtual time pass
@@ -33,8 +34,8 @@ class RemoteAccount:
         if region is not None and region != self.region:
             raise ServerError(f"the embedded cloud at {url} serves {self.region}, not {region}: start one for {region}")
         self._session = boto3.Session(
-            aws_access_key_id="TWINoperator",
-            aws_secret_access_key="twin",  # noqa: S106 - not a secret: it only lets botocore sign
+            aws_access_key_id=access_key(OPERATOR),
+            aws_secret_access_key=SECRET,
             region_name=self.region,
         )
         self._clients: dict[str, Any] = {}

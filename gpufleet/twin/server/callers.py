@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ..credentials import KEY_PREFIX
 from ..errors import AwsError
 from .messages import HttpRequest
 
-PREFIX = "TWIN"  # of every access key: TWINoperator, TWIN<name of a role>
 _BOTO_NAMES = {  # where the name in the signature is not the one of boto3
     "monitoring": "cloudwatch",
     "tagging": "resourcegroupstaggingapi",
@@ -33,7 +33,7 @@ class Caller(NamedTuple):
     @property
     def principal(self) -> str:
         """`operator`, or the name of a role."""
-        return self.key.removeprefix(PREFIX)
+        return self.key.removeprefix(KEY_PREFIX)
 
 
 def caller_of(request: HttpRequest, region: str) -> Caller:
@@ -57,7 +57,7 @@ def caller_of(request: HttpRequest, region: str) -> Caller:
 def check(caller: Caller, region: str) -> None:
     """Raise `AwsError` InvalidClientTokenId for a key that is not the twin's, SignatureDoesNotMatch for a region that
     it does not serve. Whether a role exists is found out when it is authorised."""
-    if not caller.key.startswith(PREFIX) or caller.key == PREFIX:
+    if not caller.key.startswith(KEY_PREFIX) or caller.key == KEY_PREFIX:
         raise AwsError(
             "InvalidClientTokenId", f"The security token included in the request is invalid: {caller.key}: {HINT}", 403
         )

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from ..credentials import forget_aws_settings
 from . import client
 
 if TYPE_CHECKING:
@@ -88,17 +89,9 @@ def serve(folder: Path, *, at: float, region: str, seed: int, port: int, ready: 
                 (folder / _STATE).unlink(missing_ok=True)
 
 
-def _forget_aws_settings() -> None:
-    """The cloud's own clients must not follow what the user's shell and files say: `gpufleet twin start` may run in a
-    shell that the last `gpufleet twin env` pointed somewhere else."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-    os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
-
-
 @contextlib.contextmanager
 def _open(at: float, region: str, seed: int, port: int) -> Iterator[Endpoint]:
-    _forget_aws_settings()
+    forget_aws_settings()
     from ..cloud import Cloud  # noqa: PLC0415 - the other commands do without all this
     from ..world import World  # noqa: PLC0415
     from .endpoint import Endpoint  # noqa: PLC0415
