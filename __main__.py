@@ -2,12 +2,13 @@
 
 import pulumi
 
-from components import costs
+from components import costs, promises
 from components.clouds import load_cloud
 from components.settings import Settings
 
 s = Settings.load()  # frozen, or every fault of the stack file at once
 a = s.advanced
+promises.warn(s)  # what is asked for and cannot be kept, at preview and up
 cloud = load_cloud(s.cloud)
 opts = pulumi.ResourceOptions(provider=cloud.provider(s.cloud, region=s.region, stack=s.stack))
 matters = s.is_production or s.stack == "staging"
@@ -20,7 +21,14 @@ spending = cloud.Spending(
     resume_on_new_month=s.resume_on_new_month,
 )
 patience = cloud.ScalingPolicy(
-    s.model.slots, s.wait_target_seconds, a.expected_service_seconds, a.cold_start_seconds, s.floor, s.schedule
+    s.model.slots,
+    s.wait_target_seconds,
+    a.expected_service_seconds,
+    a.cold_start_seconds,
+    s.floor,
+    s.schedule,
+    on_demand_base=s.on_demand_first,
+    on_demand_fallback=s.on_demand_fallback,
 )
 
 alerts = cloud.Alerts("inference", cloud.AlertsArgs(scope, s.alert_emails), opts)
@@ -37,7 +45,8 @@ instances = cloud.GpuFleetArgs(
     instance_types=s.gpu_instance_types,
     node=node,
     spot=s.spot,
-    on_demand=s.on_demand_fallback or not s.spot,
+    on_demand=s.uses_on_demand,
+    reservation=s.capacity_reservation,
     boot_deadline_s=a.boot_deadline_seconds,
     drain_s=s.drain_seconds,
     disk_gb=a.disk_gib,

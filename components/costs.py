@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from . import catalog
 
@@ -24,6 +24,7 @@ PUBLIC_IPV4_USD_PER_HOUR: Final = 0.005  # same page; the NAT gateway's address
 KMS_KEY_USD_PER_MONTH: Final = 1.00  # aws.amazon.com/kms/pricing, one customer-managed key
 ALARM_USD_PER_MONTH: Final = 0.10  # aws.amazon.com/cloudwatch/pricing, standard-resolution alarm
 METRIC_USD_PER_MONTH: Final = 0.30  # same page, custom metric, first 10,000
+METRIC_USD_PER_WRITE: Final = 0.01 / 1000  # same page, PutMetricData requests
 LOGS_USD_PER_GB: Final = 0.50  # same page, ingestion of standard logs
 LAMBDA_USD_PER_GB_SECOND: Final = 0.0000133334  # aws.amazon.com/lambda/pricing, arm64
 LAMBDA_USD_PER_REQUEST: Final = 0.20 / 1e6  # same page
@@ -35,14 +36,38 @@ EBS_HOURS_PER_MONTH: Final = 720  # the same page reckons the gp3 price by secon
 
 LOOKS_PER_MINUTE: Final = 6  # the controller looks at the queue every ten seconds
 OVERLAP: Final = 1.1  # a run of the controller goes on until the next one has taken over
-CONTROLLER_MIB: Final = 256
+# The controller's process takes 57 MiB (measured: Python 3.13, four clients, sixty runs of twelve looks over TLS, ten
+# nodes and a hundred rows of departed ones; it does not grow). Lambda's own share is about 25: a boto3 function with
+# one client reports 69 MB, the same imports take 45. 128 MB is the least that Lambda gives, with 7 % of a processor
+# (1,769 MB are one: Lambda developer guide, "Configure Lambda function memory"): a look takes 0.3 s of it, making the
+# clients in a new environment about 8 s, during which the run before goes on looking.
+CONTROLLER_MIB: Final = 128
+GUARD_MIB: Final = 256
 GUARD_SECONDS_PER_RUN: Final = 5  # one run a minute; most take one or two seconds
-LOG_BYTES_PER_LOOK: Final = 1000
-ALARMS: Final = 11  # alarms a stack creates, at most
-METRICS: Final = 10  # custom metrics the functions publish, at most
+TABLE_READS_PER_LOOK: Final = 4  # request units: latch, budget and the controller's row; heartbeats once a run
+TABLE_WRITES_PER_RUN: Final = 10  # the lease and the state, 4 KB and a little each
+GUARD_TABLE_UNITS: Final = 8  # reads, and as many writes: ledger, latch, budget, allowance
+LOG_BYTES_PER_RUN: Final = 1000  # one line of its own, three of Lambda's
+CONTROLLER_ALARMS: Final = (
+    7  # of ALARMS: its errors, dead letters and silence, hung fleet, failed boots; backstop (two)
+)
+ALARMS: Final = 14  # metrics that the alarms of a stack read, at most: each is charged as an alarm
+CONTROLLER_METRICS: Final = 3  # of METRICS
+METRICS: Final = 6  # custom metrics the functions publish, at most
 
 LOCAL_IMAGE_GB: Final = 0.5  # what still passes the NAT gateway at a boot with the image in the region's ECR
 FOREIGN_IMAGE_GB: Final = 15.0  # a model server's image (vLLM: about 10 GB compressed), pulled from elsewhere
+
+
+class ReservationLike(Protocol):
+    """Capacity that is paid whether used or not: `instances` of one type in the Capacity Reservation `id`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def instance_type(self) -> str: ...
+    @property
+    def instances(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -58,20 +83,7 @@ def fixed_costs(own_network: bool, region: str) -> tuple[FixedCost, ...]:
 
     `own_network`: the stack makes its own VPC with one NAT gateway (otherwise that is somebody else's cost).
     """
-    minutes = SECONDS_PER_MONTH / 60
-    looks = minutes * LOOKS_PER_MINUTE
-    gib = CONTROLLER_MIB / 1024
-    items = [
-        ("controller function, always running", SECONDS_PER_MONTH * OVERLAP * gib * LAMBDA_USD_PER_GB_SECOND),
-        ("guard function, once a minute", minutes * GUARD_SECONDS_PER_RUN * gib * LAMBDA_USD_PER_GB_SECOND),
-        ("function starts", 2 * minutes * LAMBDA_USD_PER_REQUEST),
-        ("queue reads", looks * SQS_USD_PER_REQUEST),
-        ("tables", looks * (2 * DYNAMODB_USD_PER_WRITE + 4 * DYNAMODB_USD_PER_READ)),
-        ("logs", looks * LOG_BYTES_PER_LOOK / 1e9 * LOGS_USD_PER_GB),
-        ("alarms", ALARMS * ALARM_USD_PER_MONTH),
-        ("metrics", METRICS * METRIC_USD_PER_MONTH),
-        ("encryption key", KMS_KEY_USD_PER_MONTH),
-    ]
+    items = [(what, usd + rest) for what, usd, rest in _functions()]
     if own_network:
         items.append(("NAT gateway", HOURS_PER_MONTH * NAT_GATEWAY_USD_PER_HOUR))
         items.append(("NAT gateway's public address", HOURS_PER_MONTH * PUBLIC_IPV4_USD_PER_HOUR))
@@ -79,9 +91,52 @@ def fixed_costs(own_network: bool, region: str) -> tuple[FixedCost, ...]:
     return tuple(FixedCost(what, usd * factor) for what, usd in items)
 
 
+def _functions() -> list[tuple[str, float, float]]:
+    """What the functions and what belongs to them cost at rest: the controller's part, and everything else's."""
+    minutes = SECONDS_PER_MONTH / 60
+    looks = minutes * LOOKS_PER_MINUTE
+    guard_s = minutes * GUARD_SECONDS_PER_RUN
+    unit = DYNAMODB_USD_PER_READ + DYNAMODB_USD_PER_WRITE
+    tables = looks * TABLE_READS_PER_LOOK * DYNAMODB_USD_PER_READ
+    tables += minutes * TABLE_WRITES_PER_RUN * DYNAMODB_USD_PER_WRITE
+    logs = minutes * LOG_BYTES_PER_RUN / 1e9 * LOGS_USD_PER_GB
+    starts, writes = minutes * LAMBDA_USD_PER_REQUEST, minutes * METRIC_USD_PER_WRITE
+    running = SECONDS_PER_MONTH * OVERLAP * CONTROLLER_MIB / 1024 * LAMBDA_USD_PER_GB_SECOND
+    alarms, metrics = ALARMS - CONTROLLER_ALARMS, METRICS - CONTROLLER_METRICS
+    return [
+        ("controller function, always running", running, 0.0),
+        ("guard function, once a minute", 0.0, guard_s * GUARD_MIB / 1024 * LAMBDA_USD_PER_GB_SECOND),
+        ("function starts", starts, starts),
+        ("queue reads", looks * SQS_USD_PER_REQUEST, 0.0),
+        ("tables", tables, minutes * GUARD_TABLE_UNITS * unit),
+        ("logs", logs, logs),
+        ("alarms", CONTROLLER_ALARMS * ALARM_USD_PER_MONTH, alarms * ALARM_USD_PER_MONTH),
+        ("metrics", CONTROLLER_METRICS * METRIC_USD_PER_MONTH, metrics * METRIC_USD_PER_MONTH),
+        ("metric writes", writes, writes),
+        ("encryption key", 0.0, KMS_KEY_USD_PER_MONTH),
+    ]
+
+
+def controller_usd_per_month(region: str) -> float:
+    """What the controller of one fleet at rest costs per month in USD, with everything that is there for it alone."""
+    return sum(usd for _, usd, _ in _functions()) * catalog.region_factor(region)
+
+
 def fixed_usd_per_month(own_network: bool, region: str) -> float:
     """What a stack at rest costs per month in USD: the sum of `fixed_costs`."""
     return sum(item.usd_per_month for item in fixed_costs(own_network, region))
+
+
+def reserved_usd_per_month(reservation: ReservationLike | None, region: str) -> float:
+    """What a Capacity Reservation costs in a month of 31 days, used or not, in USD; 0 for none.
+
+    EC2 bills reserved capacity at the on-demand price, unused or with an instance in it, by the second (EC2 user guide,
+    "Capacity Reservation pricing and billing").
+    """
+    if reservation is None:
+        return 0.0
+    hour = reservation.instances * catalog.on_demand_usd_per_hour(reservation.instance_type, region)
+    return hour * HOURS_PER_MONTH
 
 
 def disk_usd_per_hour(disk_gib: int, region: str) -> float:
@@ -101,13 +156,27 @@ def per_boot_usd(image: str, own_network: bool, region: str) -> float:
     return gigabytes * NAT_GATEWAY_USD_PER_GB * catalog.region_factor(region)
 
 
-def full_load_usd_per_hour(settings: Settings) -> float:
-    """USD per hour with every instance of the cap running the dearest type of the list on demand, disks included."""
+def idle_usd_per_month(settings: Settings) -> float:
+    """What a stack costs in a month of 31 days if nothing ever runs, in USD: fixed costs and reserved capacity."""
+    fixed = fixed_usd_per_month(settings.network is None, settings.region)
+    return fixed + reserved_usd_per_month(settings.capacity_reservation, settings.region)
+
+
+def dearest_usd_per_hour(settings: Settings) -> float:
+    """USD per hour of one instance of the dearest type of the list on demand, with its disk."""
     _, usd = catalog.dearest(settings.gpu_instance_types, settings.region)
-    return settings.max_gpu_instances * (usd + disk_usd_per_hour(settings.advanced.disk_gib, settings.region))
+    return usd + disk_usd_per_hour(settings.advanced.disk_gib, settings.region)
+
+
+def full_load_usd_per_hour(settings: Settings) -> float:
+    """USD per hour, beyond `idle_usd_per_month`, with every instance of the cap running the dearest type of the list on
+    demand, disks included. What runs in reserved capacity adds its disk alone."""
+    reserved = settings.capacity_reservation.instances if settings.capacity_reservation else 0
+    disk = disk_usd_per_hour(settings.advanced.disk_gib, settings.region)
+    return (settings.max_gpu_instances - reserved) * dearest_usd_per_hour(settings) + reserved * disk
 
 
 def days_at_full_load(settings: Settings) -> float:
     """How many days of a month the budget lasts at full load; 31 if it outlasts the longest month."""
-    for_gpus = settings.monthly_budget_usd - fixed_usd_per_month(settings.network is None, settings.region)
+    for_gpus = settings.monthly_budget_usd - idle_usd_per_month(settings)
     return max(0.0, min(31.0, for_gpus / full_load_usd_per_hour(settings) / 24))

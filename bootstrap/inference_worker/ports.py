@@ -152,6 +152,16 @@ class Heartbeat:
     launched_at: float
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """What the guard last said, at `at`: nodes may run until `until`, and the fleet's controller was last heard at
+    `controller_at` (None: never). Unix seconds."""
+
+    until: float
+    at: float = 0.0
+    controller_at: float | None = None
+
+
 class FleetStore(Protocol):
     """The rows of one fleet. Every method may raise UnavailableError."""
 
@@ -165,8 +175,8 @@ class FleetStore(Protocol):
         """This instance's last heartbeat: a worker that was restarted goes on counting from it."""
         ...
 
-    def allowance(self) -> float | None:
-        """Until when nodes may run, unix seconds; None if nobody ever said so."""
+    def allowance(self) -> Allowance | None:
+        """The allowance; None if there never was one."""
         ...
 
 

@@ -1,6 +1,7 @@
-"""`inference_worker watchdog`: a node without a valid allowance drains and terminates itself.
+"""`inference_worker watchdog`: a node that may not stay, or that nobody attends, drains and terminates itself.
 
-This is what stops the fleet when the guard is dead: nobody has to reach the node for it to go.
+It may not stay without a valid allowance: this is what stops the fleet when the guard is dead, for nobody has to reach
+the node. And it does not stay idle when nobody would send it home: when the guard says that the controller is silent.
 """
 
 from __future__ import annotations
@@ -10,31 +11,37 @@ from .aws.autoscaling import GroupMember
 from .aws.dynamodb import FleetTable
 from .aws.metadata import InstanceMetadata
 from .config import NodeConfig
-from .ports import FleetStore, UnavailableError
+from .ports import Allowance, FleetStore, Heartbeat, UnavailableError
 from .runtime import Runtime
 
 LOOK_S = 30
 # An allowance lasts ten minutes: one that could not be read for that long may have been withdrawn, so it has.
 UNREADABLE_S = 600
+SILENT_S = 600  # a controller that lives is heard every three minutes at the least
+IDLE_S = 600  # a controller that was away for a while finds the node still there
+FRESH_S = 180  # the guard writes its row every minute, the worker its heartbeat every ten seconds
 STOP_MARGIN_S = 120  # what systemd may take beyond the drain itself (see the worker's TimeoutStopSec)
 POWEROFF_AFTER = 10  # refused terminations, about eight minutes: then the machine at least stops costing
 
 
 def run(config: NodeConfig, runtime: Runtime) -> int:
-    """Look at the allowance every 30 s until it is over; then drain the worker and terminate this instance. Returns 0
-    once that is done, or at once if the fleet has no allowance."""
+    """Look at the allowance every 30 s until it is over, or until this node is idle and unattended; then drain the
+    worker and terminate this instance. Returns 0 once that is done, or at once if the fleet has no allowance."""
     if not config.allowance:
         return 0
-    fleet = _fleet(config, runtime)
+    fleet, idle = _fleet(config, runtime), Idleness(config, runtime)
     over_at = runtime.now() + UNREADABLE_S
     while True:
-        until = _until(runtime, fleet)
-        if until is not None:
-            over_at = min(until, runtime.now() + UNREADABLE_S)
+        row = _allowance(runtime, fleet)
+        if row is not None:
+            over_at = min(row.until, runtime.now() + UNREADABLE_S)
         if runtime.now() >= over_at:
+            runtime.log({"event": "allowance-over", "read": row is not None})
+            break
+        if idle.too_long(row):
+            runtime.log({"event": "unattended", "idle_s": IDLE_S})
             break
         runtime.sleep(LOOK_S)
-    runtime.log({"event": "allowance-over", "read": until is not None})
     _leave(config, runtime)
     return 0
 
@@ -44,8 +51,44 @@ def admit(config: NodeConfig, runtime: Runtime) -> int:
     row that cannot be read does not hold the boot up: `run` looks again."""
     if not config.allowance:
         return 0
-    until = _until(runtime, _fleet(config, runtime))
-    return run(config, runtime) if until is not None and runtime.now() >= until else 0
+    row = _allowance(runtime, _fleet(config, runtime))
+    return run(config, runtime) if row is not None and runtime.now() >= row.until else 0
+
+
+class Idleness:
+    """How long this node has had no job while its controller was silent, as far as rows say so: one that could not be
+    read, or is old, or is not there, begins the count anew."""
+
+    def __init__(self, config: NodeConfig, runtime: Runtime) -> None:
+        self._config = config
+        self._runtime = runtime
+        self._since: float | None = None
+        self._completed = 0
+
+    def too_long(self, row: Allowance | None) -> bool:
+        """Whether that has been so for ten minutes. `row`: the allowance as it was just read."""
+        now = self._runtime.now()
+        beat = self._heartbeat() if row is not None and _silent(row, now) else None
+        if beat is None or beat.busy or now - beat.at > FRESH_S:
+            self._since = None
+            return False
+        if self._since is None or beat.completed != self._completed:
+            self._since, self._completed = now, beat.completed
+        return now - self._since >= IDLE_S
+
+    def _heartbeat(self) -> Heartbeat | None:
+        runtime, config = self._runtime, self._config
+        try:
+            instance_id = InstanceMetadata(runtime).instance_id()
+            return FleetTable(runtime.client("dynamodb"), config.jobs_table, config.fleet, instance_id).last()
+        except UnavailableError as problem:
+            runtime.log({"event": "heartbeat-unreadable", "problem": str(problem)})
+            return None
+
+
+def _silent(row: Allowance, now: float) -> bool:
+    """Whether a guard that speaks has not heard the controller. One that was never heard is not missed."""
+    return row.controller_at is not None and now - row.at <= FRESH_S and row.at - row.controller_at > SILENT_S
 
 
 def _fleet(config: NodeConfig, runtime: Runtime) -> FleetTable:
@@ -53,10 +96,10 @@ def _fleet(config: NodeConfig, runtime: Runtime) -> FleetTable:
     return FleetTable(runtime.client("dynamodb"), config.jobs_table, config.fleet, instance_id="")
 
 
-def _until(runtime: Runtime, fleet: FleetStore) -> float | None:
-    """Until when the allowance holds (0: it was never granted); None if it cannot be read."""
+def _allowance(runtime: Runtime, fleet: FleetStore) -> Allowance | None:
+    """The allowance (over since ever if it was never granted); None if it cannot be read."""
     try:
-        return fleet.allowance() or 0.0
+        return fleet.allowance() or Allowance(until=0.0)
     except UnavailableError as problem:
         runtime.log({"event": "allowance-unreadable", "problem": str(problem)})
         return None

@@ -11,7 +11,7 @@ from .network import Network, NetworkArgs
 from .nodes import CustomNode, Model, ModelNode
 from .provider import provider
 from .queue_depth_scaler import QueueDepthScaler, QueueDepthScalerArgs, ScalingPolicy, Window
-from .refs import AlertsRef, BudgetRef, FleetRef, QueueRef, Unlimited
+from .refs import AlertsRef, BudgetRef, CapacityReservation, FleetRef, QueueRef, Unlimited
 from .spending import Spending
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "BudgetGuard",
     "BudgetGuardArgs",
     "BudgetRef",
+    "CapacityReservation",
     "CustomNode",
     "FleetRef",
     "GpuFleet",

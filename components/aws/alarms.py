@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
@@ -21,14 +21,18 @@ def alarm(
     name: str,
     alerts: AlertsRef | None,
     tags: Mapping[str, str],
+    sets_off: Sequence[pulumi.Input[str]] = (),
 ) -> aws.cloudwatch.MetricAlarm:
-    """`plan` as an alarm that tells `alerts` when it starts and ends; without alerts only the console shows it."""
-    actions = [alerts.topic_arn] if alerts else None
+    """`plan` as an alarm that tells `alerts` when it starts and ends; without alerts only the console shows it.
+
+    `sets_off`: ARNs of what it does besides when it starts (a scaling policy, again each minute while it lasts).
+    """
+    told = [alerts.topic_arn] if alerts else []
     return aws.cloudwatch.MetricAlarm(
         resource_name,
         name=name,
-        alarm_actions=actions,
-        ok_actions=actions,
+        alarm_actions=[*told, *sets_off] or None,
+        ok_actions=told or None,
         tags=tags,
         opts=pulumi.ResourceOptions(parent=parent),
         **plan,
@@ -98,6 +102,54 @@ def controller_silent(fleet: str) -> Plan:
         minutes=5,
     )
     return plan | {"comparison_operator": "LessThanThreshold", "treat_missing_data": "breaching"}
+
+
+def failed_boots(fleet: str) -> Plan:
+    """Three boots of the present template version failed in a row: the controller holds it (`fleet_control.boot_law`).
+
+    It ends with the first boot that succeeds, or with another version.
+    """
+    return _plan(
+        f"Three boots of {fleet} failed in a row: launches are held but for probes. Deploy a version that boots",
+        namespace=NAMESPACE,
+        metric="FailedBoots",
+        dimensions={"Fleet": fleet},
+        statistic="Maximum",
+        threshold=2,
+    )
+
+
+def backstop(queue: pulumi.Input[str], fleet: str, seconds: int) -> Plan:
+    """A job has waited longer than promised, and the guard says that nobody attends the fleet: launch one instance.
+
+    All that must hold for a launch is in the guard's word (`fleet_control.aws.backstop`), which is there only while the
+    guard ticks. Where either metric has no point there is no alarm: SQS's may take 15 minutes to come back for a queue
+    that nobody touched for 6 hours, and then the launch comes as much later.
+    """
+
+    def metric(namespace: str, name: str, dimension: str, value: pulumi.Input[str]) -> dict[str, Any]:
+        which = {"namespace": namespace, "metric_name": name, "dimensions": {dimension: value}}
+        return which | {"stat": "Maximum", "period": 60}
+
+    return {
+        "alarm_description": f"The controller of {fleet} is silent, nothing runs, and a job has waited for more than "
+        f"{seconds} s: one instance is launched. Look at the controller's schedule and log",
+        "metric_queries": [
+            {"id": "age", "metric": metric("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", queue)},
+            {"id": "unattended", "metric": metric(NAMESPACE, "Unattended", "Fleet", fleet)},
+            {
+                "id": "launch",
+                "expression": f"IF(age > {seconds} AND unattended > 0, 1, 0)",
+                "label": "a job waits, and nobody attends",
+                "return_data": True,
+            },
+        ],
+        "evaluation_periods": 1,
+        "datapoints_to_alarm": 1,
+        "threshold": 1,
+        "comparison_operator": "GreaterThanOrEqualToThreshold",
+        "treat_missing_data": "notBreaching",
+    }
 
 
 def serves_nothing(fleet: str) -> Plan:

@@ -34,9 +34,15 @@ class BudgetGuardArgs:
 
     def __post_init__(self) -> None:
         names = [fleet.fleet for fleet in self.fleets]
+        monthly, fixed = self.spending.monthly_usd, self.spending.fixed_usd_per_month
+        reserved = spending.reserved_usd_per_month(self.spending, self.fleets, self.region)
         rules = (
             (bool(names), "fleets is empty: a guard without a fleet guards nothing"),
             (len(set(names)) == len(names), f"fleets names one twice: {', '.join(names)}"),
+            (
+                monthly > fixed + reserved,
+                f"spending.monthly_usd is {monthly:g}: fixed costs and reservations alone are {fixed + reserved:.2f}",
+            ),
             (len(self.emails) <= 10, f"emails has {len(self.emails)} addresses: AWS Budgets takes 10"),
         )
         faults = [fault for holds, fault in rules if not holds]
@@ -84,8 +90,7 @@ class BudgetGuard(AwsComponent):
                 "controlTable": self.table.name,
                 "budgetTopicArn": self.topic.arn,
                 "scaleToZeroFunction": self.function.function.name,
-                "budget": f"${args.spending.monthly_usd:,.2f} a month (UTC), "
-                f"${args.spending.fixed_usd_per_month:,.2f} of it fixed",
+                "budget": spending.in_words(args.spending, args.fleets, args.region),
                 "resumeHint": pulumi.Output.format(
                     "after a stop: gpufleet resume --stack {0} clears the latch in {1}",
                     args.scope.stack,

@@ -90,6 +90,27 @@ def mixed_instances(
     }
 
 
+def reserved_capacity(reservation_id: str) -> dict[str, Any]:
+    """What lets a group use a reservation: launches go into it first, in its zone; what it cannot hold is on-demand.
+
+    It stands on the group and not in the launch template, which the spot group shares. Without the distribution a
+    group evens out its zones first and leaves the reservation idle (Auto Scaling user guide, "Availability Zone
+    distribution"). With `capacity-reservations-only` every launch would fail once the reservation is full or gone.
+    """
+    return {
+        "capacity_reservation_specification": {
+            "capacity_reservation_preference": "capacity-reservations-first",
+            "capacity_reservation_target": {"capacity_reservation_ids": [reservation_id]},
+        },
+        "availability_zone_distribution": {"capacity_distribution_strategy": "reservations-then-balanced"},
+    }
+
+
+def reserved_first(instance_types: Sequence[str], reserved: str) -> list[str]:
+    """The types in an on-demand group's order of preference: the reserved one goes before the others."""
+    return [reserved, *(one for one in instance_types if one != reserved)]
+
+
 def group(max_instances: int) -> dict[str, Any]:
     """The settings both groups share.
 
@@ -111,6 +132,15 @@ def group(max_instances: int) -> dict[str, Any]:
         "enabled_metrics": GROUP_METRICS,
         "metrics_granularity": "1Minute",
         "force_delete": True,
+    }
+
+
+def backstop() -> dict[str, Any]:
+    """Exactly one instance: an alarm runs its policy again each minute while it lasts, and one stays one."""
+    return {
+        "policy_type": "StepScaling",
+        "adjustment_type": "ExactCapacity",
+        "step_adjustments": [{"metric_interval_lower_bound": "0", "scaling_adjustment": 1}],
     }
 
 

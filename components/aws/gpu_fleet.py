@@ -10,6 +10,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from ..costs import ReservationLike
 from . import fleet_plans, policies
 from .base import Account, AwsComponent, Scope, rendered
 from .nodes import CustomNode, ModelNode, NodeParts, NodePlace
@@ -24,6 +25,8 @@ class GpuFleetArgs:
     launch to the model's first answer, else the instance is given up. `drain_s`: how long a draining instance may
     finish what it holds. `ami` is an image id; None takes the newest deep-learning image for Amazon Linux 2023, which
     makes a new template version whenever AWS publishes one. `ssm` lets operators open a session without SSH.
+    `reservation` is used by the on-demand group first; one of `subnet_ids` must lie in its zone, or nothing ever runs
+    in it.
     """
 
     scope: Scope
@@ -39,9 +42,11 @@ class GpuFleetArgs:
     disk_gb: int = 150
     ami: pulumi.Input[str] | None = None
     ssm: bool = False
+    reservation: ReservationLike | None = None
 
     def __post_init__(self) -> None:
         longest = fleet_plans.HOOK_MAX_S - fleet_plans.HOOK_MARGIN_S
+        held = self.reservation
         rules = (
             (self.max_instances >= 1, "max_instances", "at least 1"),
             (self.spot or self.on_demand, "on_demand", "a fleet needs a pool: spot, on_demand or both"),
@@ -54,6 +59,9 @@ class GpuFleetArgs:
                 "disk_gb",
                 f"the image needs {fleet_plans.LEAST_DISK_GB} GB, weights come on top",
             ),
+            (held is None or self.on_demand, "reservation", "a fleet without an on-demand group cannot use it"),
+            (held is None or held.instance_type in self.instance_types, "reservation", "its type must be of the list"),
+            (held is None or 1 <= held.instances <= self.max_instances, "reservation", "1 instance to max_instances"),
         )
         faults = [f"{name} is {getattr(self, name)!r}: {rule}" for holds, name, rule in rules if not holds]
         if faults:
@@ -181,8 +189,12 @@ class GpuFleet(AwsComponent):
 
     def _make_group(self, pool: str, group: str, args: GpuFleetArgs) -> aws.autoscaling.Group:
         plan: dict[str, Any] = fleet_plans.group(args.max_instances)
+        types = args.instance_types
+        if args.reservation is not None and pool == "on-demand":
+            plan |= fleet_plans.reserved_capacity(args.reservation.id)
+            types = fleet_plans.reserved_first(types, args.reservation.instance_type)
         plan["mixed_instances_policy"] = fleet_plans.mixed_instances(
-            self.template.id, self.template.latest_version.apply(str), args.instance_types, spot=pool == "spot"
+            self.template.id, self.template.latest_version.apply(str), types, spot=pool == "spot"
         )
         plan["tags"] = fleet_plans.group_tags(self.instance_tags)
         return aws.autoscaling.Group(
@@ -239,4 +251,6 @@ class GpuFleet(AwsComponent):
             needs_allowance=self.node.needs_allowance,
             jobs_table=self.node.jobs_table,
             jobs_table_arn=self.node.jobs_table_arn,
+            job_timeout_s=self.node.job_timeout_s,
+            reservation=args.reservation,
         )

@@ -59,7 +59,10 @@ class NodePlace:
 
 @dataclass(frozen=True)
 class NodeParts:
-    """What a node needs of its fleet: the script, the role's statements, and whether it completes lifecycle hooks."""
+    """What a node needs of its fleet: the script, the role's statements, and whether it completes lifecycle hooks.
+
+    `job_timeout_s` is the longest a job may take, None if only the node's maker knows.
+    """
 
     user_data: pulumi.Input[str]
     statements: pulumi.Input[Sequence[policies.Statement]] | None
@@ -67,6 +70,7 @@ class NodeParts:
     needs_allowance: bool
     jobs_table: pulumi.Input[str] | None = None
     jobs_table_arn: pulumi.Input[str] | None = None
+    job_timeout_s: int | None = None
     depends_on: Sequence[pulumi.Resource] = ()
 
 
@@ -135,6 +139,7 @@ class ModelNode:
             needs_allowance=self.allowance,
             jobs_table=queue.jobs_table,
             jobs_table_arn=queue.jobs_table_arn,
+            job_timeout_s=self.job_timeout_s,
             depends_on=[files],
         )
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pulumi
+import pulumi_aws as aws
 
-from . import alarms, policies
+from .. import costs
+from . import alarms, fleet_plans, policies
 from .base import Account, AwsComponent, Scope
 from .control_function import ControlFunction, ControlFunctionArgs
 from .refs import AlertsRef, BudgetRef, FleetRef, QueueRef, Unlimited
@@ -47,7 +49,9 @@ class Window:
 class ScalingPolicy:
     """What the scaling law is told. `service_s` (one job in one slot) and `cold_start_s` are first guesses.
 
-    `slots` is how many jobs an instance works at once, `wait_target_s` how long a job may wait.
+    `slots` is how many jobs an instance works at once, `wait_target_s` how long a job may wait. The first
+    `on_demand_base` instances are on-demand; beyond them spot, and on-demand for what spot does not deliver only with
+    `on_demand_fallback`.
     """
 
     slots: int
@@ -56,8 +60,10 @@ class ScalingPolicy:
     cold_start_s: float = 240
     floor: int = 0
     windows: Sequence[WindowLike] = ()
+    on_demand_base: int = 0
+    on_demand_fallback: bool = True
 
-    def document(self, cap: int) -> dict[str, Any]:
+    def document(self, cap: int, drain_s: int) -> dict[str, Any]:
         """As the controller reads it."""
         return {
             "slots": self.slots,
@@ -66,6 +72,9 @@ class ScalingPolicy:
             "cold_start_s": self.cold_start_s,
             "floor": self.floor,
             "cap": cap,
+            "drain_s": drain_s,
+            "on_demand_base": self.on_demand_base,
+            "on_demand_fallback": self.on_demand_fallback,
             "windows": [
                 {
                     "days": list(window.days),
@@ -94,6 +103,7 @@ class QueueDepthScalerArgs:
     def __post_init__(self) -> None:
         faults = [
             *_policy_faults(self.policy, self.fleet.cap),
+            *_base_faults(self.policy.on_demand_base, self.fleet),
             *_budget_faults(self.budget, self.fleet),
         ]
         if faults:
@@ -116,6 +126,18 @@ def _policy_faults(policy: ScalingPolicy, cap: int) -> list[str]:
     return [fault for holds, fault in rules if not holds]
 
 
+def _base_faults(base: int, fleet: FleetRef) -> list[str]:
+    said = f"policy.on_demand_base is {base}"
+    held = fleet.reservation.instances if fleet.reservation else 0
+    if not 0 <= base <= fleet.cap:
+        return [f"{said}: 0 to the cap of {fleet.cap}"]
+    if base and fleet.on_demand_group is None:
+        return [f"{said}: {fleet.fleet} has no on-demand group"]
+    if fleet.spot_group is not None and base < held:
+        return [f"{said}: {fleet.fleet} pays for {held} reserved instances, which only on-demand ones can use"]
+    return []
+
+
 def _budget_faults(budget: BudgetRef | Unlimited, fleet: FleetRef) -> list[str]:
     if isinstance(budget, BudgetRef) and fleet.fleet not in budget.fleets:
         return [f"the guard covers {', '.join(budget.fleets)}, not {fleet.fleet}: name the fleet in its `fleets`"]
@@ -130,12 +152,15 @@ def _budget_faults(budget: BudgetRef | Unlimited, fleet: FleetRef) -> list[str]:
 
 
 class QueueDepthScaler(AwsComponent):
-    """`gpu-inference:aws:QueueDepthScaler`: the controller function every minute, its alarms, and without a guard a
-    control table of its own.
+    """`gpu-inference:aws:QueueDepthScaler`: the controller function every minute, its alarms, the backstop, and without
+    a guard a control table of its own.
 
     Does not: meter or stop anything for money, and never lets AWS choose a victim: it drains instances by name.
     Fails: a run that dies is followed by the next minute's; the lease in the control table keeps two from acting at
-    once. While the guard's figures are older than three minutes it launches nothing; silent, it raises an alarm.
+    once. While the guard's figures are older than three minutes it launches nothing; silent, it raises an alarm. When
+    it has been silent for ten minutes, the backstop launches one instance for jobs that wait longer than promised. It
+    rests on the guard's word, and on nodes that leave by themselves: there is none for an `Unlimited` scaler, for nodes
+    that need no allowance, or in a dry run.
     """
 
     def __init__(self, name: str, args: QueueDepthScalerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -168,6 +193,7 @@ class QueueDepthScaler(AwsComponent):
                 retries=0,
                 alerts=args.alerts,
                 errors_in_5_minutes=3,
+                memory_mb=costs.CONTROLLER_MIB,
             ),
             self.child(),
         )
@@ -179,6 +205,14 @@ class QueueDepthScaler(AwsComponent):
             args.alerts,
             self.tags,
         )
+        self.failed_boots = alarms.alarm(
+            self,
+            f"{name}-failed-boots",
+            alarms.failed_boots(args.fleet.fleet),
+            self.names.alarm("failed-boots"),
+            args.alerts,
+            self.tags,
+        )
         self.silent = alarms.alarm(
             self,
             f"{name}-controller-silent",
@@ -187,7 +221,32 @@ class QueueDepthScaler(AwsComponent):
             args.alerts,
             self.tags,
         )
+        self.backstop: aws.cloudwatch.MetricAlarm | None = None
+        if args.fleet.needs_allowance and not args.dry_run:  # which an Unlimited scaler refuses: see _budget_faults
+            self.backstop = self._make_backstop(name, args)
         self.finish({"controllerFunction": self.function.function.name})
+
+    def _make_backstop(self, name: str, args: QueueDepthScalerArgs) -> aws.cloudwatch.MetricAlarm:
+        """One instance of the pool that a fleet's first one is of: nobody is there to choose when it is needed."""
+        fleet = args.fleet
+        spot = None if args.policy.on_demand_base else fleet.spot_group
+        group = next(one for one in (spot, fleet.on_demand_group) if one is not None)
+        self.backstop_policy = aws.autoscaling.Policy(
+            f"{name}-backstop",
+            name=self.names.name("backstop"),
+            autoscaling_group_name=group,
+            opts=self.child(),
+            **fleet_plans.backstop(),
+        )
+        return alarms.alarm(
+            self,
+            f"{name}-backstop-alarm",
+            alarms.backstop(args.queue.name, fleet.fleet, round(args.policy.wait_target_s)),
+            self.names.alarm("backstop"),
+            args.alerts,
+            self.tags,
+            sets_off=[self.backstop_policy.arn],
+        )
 
     def _config(self, args: QueueDepthScalerArgs) -> pulumi.Output[dict[str, Any]]:
         fleet, budget = args.fleet, args.budget
@@ -197,7 +256,8 @@ class QueueDepthScaler(AwsComponent):
             "budget": {"limit": True} if isinstance(budget, BudgetRef) else {"unlimited_reason": budget.reason},
             "metric_namespace": alarms.NAMESPACE,
             "dry_run": args.dry_run,
-            "policy": args.policy.document(fleet.cap),
+            "job_timeout_s": fleet.job_timeout_s,
+            "policy": args.policy.document(fleet.cap, fleet.drain_s),
         }
         return pulumi.Output.all(
             queue_url=args.queue.url,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pulumi
 
+from ..costs import ReservationLike
+
 
 @dataclass(frozen=True)
 class AlertsRef:
@@ -38,13 +40,26 @@ class QueueRef:
 
 
 @dataclass(frozen=True)
+class CapacityReservation:
+    """A targeted On-Demand Capacity Reservation by hand: `instances` of `instance_type` of it are one fleet's.
+
+    `id` is `cr-...`. It is paid at the on-demand price whether used or not, until whoever made it cancels it.
+    """
+
+    id: str
+    instance_type: str
+    instances: int
+
+
+@dataclass(frozen=True)
 class FleetRef:
     """One fleet, as the guard and the scaler see it.
 
     `fleet` is the value of the instances' `gpu-inference-fleet` tag. `group_names` are the plain names behind
     `spot_group` and `on_demand_group`, which are wires that also order what uses them after the groups' hooks.
-    Times are seconds; `jobs_table` is None for nodes that keep no heartbeats;
-    `needs_allowance` says that nodes leave when no guard has spoken for ten minutes.
+    Times are seconds; `jobs_table` is None for nodes that keep no heartbeats, `job_timeout_s` if nobody knows it;
+    `needs_allowance` says that nodes leave when no guard has spoken for ten minutes. `reservation` is paid for the
+    fleet, used or not.
     """
 
     fleet: str
@@ -63,6 +78,8 @@ class FleetRef:
     needs_allowance: bool
     jobs_table: pulumi.Input[str] | None
     jobs_table_arn: pulumi.Input[str] | None
+    job_timeout_s: int | None = None
+    reservation: ReservationLike | None = None
 
 
 @dataclass(frozen=True)

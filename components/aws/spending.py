@@ -50,8 +50,7 @@ class Spending:
 
 def money(spending: Spending, fleets: Sequence[FleetRef], region: str) -> dict[str, Any]:
     """The numbers of the guard's configuration in USD; prices are on demand, also for what will run on spot."""
-    types = sorted({instance_type for fleet in fleets for instance_type in fleet.instance_types})
-    prices = {one: catalog.on_demand_usd_per_hour(one, region) for one in types} | dict(spending.prices_usd_per_hour)
+    prices = _prices(spending, fleets, region)
     dearest_of_catalogue = catalog.dearest(catalog.GPU_TYPES, region)[1]
     return {
         "monthly_usd": float(spending.monthly_usd),
@@ -64,14 +63,37 @@ def money(spending: Spending, fleets: Sequence[FleetRef], region: str) -> dict[s
     }
 
 
+def _prices(spending: Spending, fleets: Sequence[FleetRef], region: str) -> dict[str, float]:
+    types = sorted({instance_type for fleet in fleets for instance_type in fleet.instance_types})
+    return {one: catalog.on_demand_usd_per_hour(one, region) for one in types} | dict(spending.prices_usd_per_hour)
+
+
 def limits(fleet: FleetRef, region: str) -> dict[str, Any]:
-    """What the guard holds one fleet to."""
+    """What the guard holds one fleet to, and what is reserved for it: paid at the price of its type, used or not."""
+    held = fleet.reservation
     return {
         "fleet": fleet.fleet,
         "cap": fleet.cap,
         "drain_s": fleet.drain_s,
         "disk_usd_per_hour": costs.disk_usd_per_hour(fleet.disk_gb, region),
+        "reservation": None
+        if held is None
+        else {"id": held.id, "type": held.instance_type, "instances": held.instances},
     }
+
+
+def reserved_usd_per_month(spending: Spending, fleets: Sequence[FleetRef], region: str) -> float:
+    """What the fleets' reservations cost in a month of 31 days, used or not, in USD."""
+    prices = _prices(spending, fleets, region)
+    held = [fleet.reservation for fleet in fleets if fleet.reservation is not None]
+    return sum(one.instances * prices[one.instance_type] for one in held) * costs.HOURS_PER_MONTH
+
+
+def in_words(spending: Spending, fleets: Sequence[FleetRef], region: str) -> str:
+    """The budget as a plan's output shows it: the month's limit, and what of it is paid whatever runs."""
+    reserved = reserved_usd_per_month(spending, fleets, region)
+    words = f"${spending.monthly_usd:,.2f} a month (UTC), ${spending.fixed_usd_per_month:,.2f} of it fixed"
+    return f"{words}, ${reserved:,.2f} reserved" if reserved else words
 
 
 def budget(

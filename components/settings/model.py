@@ -13,7 +13,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from .. import sizing
+from .. import promises, sizing
 from ..clouds import CLOUDS
 from .kinds import (
     DayName,
@@ -116,6 +116,28 @@ class ExistingNetwork(_Frozen):
     ] = Field(description="Private subnets with a way out (NAT gateway); several zones find spot capacity sooner.")
 
 
+class CapacityReservation(_Frozen):
+    """A targeted On-Demand Capacity Reservation of EC2 that you made. The fleet's first instances are on-demand and run
+    in it: `onDemandBase` counts as `instances` at least. It is counted as spent at the on-demand price all the time,
+    used or not, also while the fleet is stopped; instances inside it are not counted twice. Launches find it only if
+    one of the fleet's subnets lies in its zone."""
+
+    id: Annotated[
+        str,
+        text(
+            r"cr-([0-9a-f]{8}|[0-9a-f]{17})",
+            "must be a Capacity Reservation's id: cr- and 8 or 17 hex digits",
+            "aws ec2 describe-capacity-reservations lists them",
+        ),
+    ] = Field(description="The reservation; it must be made for targeted launches only.")
+    instance_type: Annotated[
+        GpuTypeName, Rule("must be a GPU instance type of the catalogue", "the reservation's own type")
+    ] = Field(description="Its instance type, one of gpuInstanceTypes.")
+    instances: Annotated[int, whole(1, 1000, "the reservation's own number")] = Field(
+        description="How many instances it holds for this fleet."
+    )
+
+
 class Advanced(_Frozen):
     """Numbers that rarely need a hand. Service time and cold start are learned; learning starts here."""
 
@@ -187,8 +209,18 @@ class SettingsFields(_Frozen):
     on_demand_fallback: Flag = Field(
         default=True, description="Use on-demand instances for what spot does not deliver, under the same cap."
     )
+    on_demand_base: Annotated[int, whole(0, 1000, "0 leaves everything to spot")] = Field(
+        default=0,
+        description="So many of the wanted instances are on-demand first, also without onDemandFallback; the rest is "
+        "spot.",
+    )
+    capacity_reservation: CapacityReservation | None = Field(
+        default=None, description="Capacity that you reserved; the first instances run in it. Spent, used or not."
+    )
     wait_target_seconds: Annotated[int, whole(30, 86_400, "for example 300")] = Field(
-        default=300, description="How long a job should wait at most before it starts; the fleet is sized for it."
+        default=300,
+        description="How long a job should wait at most before it starts; the fleet is sized for it. "
+        + promises.IMPATIENCE,
     )
     budget_warn_percent: Annotated[int, whole(1, 99, "for example 80")] = Field(
         default=80, description="Share of the budget at which people are warned, in percent."

@@ -43,6 +43,17 @@ class Settings(SettingsFields):
         return is_production(self.stack)
 
     @property
+    def on_demand_first(self) -> int:
+        """How many of the wanted instances are on-demand before any is spot: the base, and all that is reserved."""
+        reserved = self.capacity_reservation.instances if self.capacity_reservation else 0
+        return max(self.on_demand_base, reserved)
+
+    @property
+    def uses_on_demand(self) -> bool:
+        """Whether the fleet has on-demand instances: without spot, behind spot, or before it."""
+        return not self.spot or self.on_demand_fallback or self.on_demand_first > 0
+
+    @property
     def architecture(self) -> str:
         """CPU architecture of all instance types: `x86_64` or `arm64`."""
         return catalog.gpu_type(self.gpu_instance_types[0]).architecture

@@ -87,6 +87,36 @@ def some_capacity(s: Any) -> Iterator[Fault]:
         yield Fault("onDemandFallback", "false", rule, "set spot or onDemandFallback to true")
 
 
+def on_demand_base_within_cap(s: Any) -> Iterator[Fault]:
+    """The on-demand base must not exceed the cap."""
+    if s.on_demand_base > s.max_gpu_instances:
+        rule = f"must not exceed maxGpuInstances, which is {s.max_gpu_instances}"
+        yield Fault("onDemandBase", str(s.on_demand_base), rule, "lower the base or raise the cap")
+
+
+def on_demand_base_beside_spot(s: Any) -> Iterator[Fault]:
+    """An on-demand base needs spot beside it: without spot every instance is on-demand."""
+    if s.on_demand_base and not s.spot:
+        rule = "must be 0 without spot: every instance is on-demand then"
+        yield Fault("onDemandBase", str(s.on_demand_base), rule, "remove it, or set spot to true")
+
+
+def reserved_type_is_listed(s: Any) -> Iterator[Fault]:
+    """A Capacity Reservation must be of a type that the fleet may use: nothing could run in it."""
+    reserved = s.capacity_reservation
+    if reserved is not None and reserved.instance_type not in s.gpu_instance_types:
+        rule = f"must be one of gpuInstanceTypes, which are {', '.join(s.gpu_instance_types)}"
+        yield Fault("capacityReservation.instanceType", reserved.instance_type, rule, "add it to gpuInstanceTypes")
+
+
+def reservation_within_cap(s: Any) -> Iterator[Fault]:
+    """A Capacity Reservation must not hold more instances than the cap: the rest could never be used."""
+    reserved = s.capacity_reservation
+    if reserved is not None and reserved.instances > s.max_gpu_instances:
+        rule = f"must not exceed maxGpuInstances, which is {s.max_gpu_instances}"
+        yield Fault("capacityReservation.instances", str(reserved.instances), rule, "reserve less, or raise the cap")
+
+
 def job_within_visibility(s: Any) -> Iterator[Fault]:
     """A job and its last lease must end before SQS shows its message again, whatever the worker does."""
     advanced = s.advanced
@@ -136,25 +166,32 @@ def model_fits(s: Any) -> Iterator[Fault]:
 
 
 def budget_pays_for_something(s: Any) -> Iterator[Fault]:
-    """The budget must cover the fixed costs and one hour of one instance at the dearest on-demand price."""
+    """The budget must cover the fixed costs, a Capacity Reservation all month, and one hour of one instance at the
+    dearest on-demand price."""
     fixed = costs.fixed_usd_per_month(s.network is None, s.region)
+    reserved = costs.reserved_usd_per_month(s.capacity_reservation, s.region)
     name, hour = catalog.dearest(s.gpu_instance_types, s.region)
-    least = fixed + hour + costs.disk_usd_per_hour(s.advanced.disk_gib, s.region)
+    least = fixed + reserved + hour + costs.disk_usd_per_hour(s.advanced.disk_gib, s.region)
     if s.monthly_budget_usd < least:
-        rule = f"must be at least {least:.2f}: {fixed:.2f} of fixed costs a month and one hour of {name}"
+        held = f", {reserved:.2f} of reserved capacity" if reserved else ""
+        rule = f"must be at least {least:.2f}: {fixed:.2f} of fixed costs a month{held} and one hour of {name}"
         own = "raise it, or use an existing network: its own NAT gateway is most of the fixed costs"
         yield Fault("monthlyBudgetUsd", f"{s.monthly_budget_usd:g}", rule, own if s.network is None else "raise it")
 
 
 def budget_holds_the_floor(s: Any) -> Iterator[Fault]:
-    """Without spot, the budget must hold the floor all month, even on the cheapest type: it would be stopped."""
-    if s.spot or not s.floor:
+    """The budget must hold what of the floor is on-demand all month, even on the cheapest type: it would be stopped."""
+    reserved = s.capacity_reservation.instances if s.capacity_reservation is not None else 0
+    always = min(s.floor, max(s.on_demand_base, reserved)) if s.spot else s.floor
+    if not always:
         return
     name, hour = catalog.cheapest(s.gpu_instance_types, s.region)
     fixed = costs.fixed_usd_per_month(s.network is None, s.region)
-    month = fixed + s.floor * (hour + costs.disk_usd_per_hour(s.advanced.disk_gib, s.region)) * costs.HOURS_PER_MONTH
+    fixed += costs.reserved_usd_per_month(s.capacity_reservation, s.region)
+    hourly = max(0, always - reserved) * hour + always * costs.disk_usd_per_hour(s.advanced.disk_gib, s.region)
+    month = fixed + hourly * costs.HOURS_PER_MONTH
     if s.monthly_budget_usd < month:
-        rule = f"must be affordable: {s.floor} x {name} on demand all month cost {month:.0f} with fixed costs"
+        rule = f"must be affordable: {always} x {name} on demand all month cost {month:.0f} with fixed costs"
         fix = f"lower the floor, use a schedule, or raise monthlyBudgetUsd ({s.monthly_budget_usd:g})"
         yield Fault("floor", str(s.floor), rule, fix)
 
@@ -168,6 +205,10 @@ RULES: Final[tuple[Callable[[Any], Iterator[Fault]], ...]] = (
     one_gpu_count,
     one_architecture,
     some_capacity,
+    on_demand_base_within_cap,
+    on_demand_base_beside_spot,
+    reserved_type_is_listed,
+    reservation_within_cap,
     job_within_visibility,
     service_within_timeout,
     drain_finishes_a_job,

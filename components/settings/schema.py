@@ -12,12 +12,19 @@ from pydantic.fields import FieldInfo
 
 from .. import catalog
 from ..clouds import CLOUDS
-from .model import Advanced, ExistingNetwork, Model, SettingsFields, Window
+from .model import Advanced, CapacityReservation, ExistingNetwork, Model, SettingsFields, Window
 from .reader import rule_of
 from .reading import Settings
 from .rules import RULES
 from .sources import NAMESPACE, PULUMI_KEYS
 
+_PARTS: Final[dict[str, type[BaseModel]]] = {
+    "model": Model,
+    "schedule": Window,
+    "network": ExistingNetwork,
+    "capacityReservation": CapacityReservation,
+    "advanced": Advanced,
+}
 _SCALARS: Final = {"integer": r"^[-+]?[0-9]+$", "number": r"^[-+]?[0-9.eE+-]+$", "boolean": r"^(?i:true|false)$"}
 
 
@@ -84,7 +91,7 @@ def reference_page() -> str:
         "",
         *_table(SettingsFields),
     ]
-    for key, model in (("model", Model), ("schedule", Window), ("network", ExistingNetwork), ("advanced", Advanced)):
+    for key, model in _PARTS.items():
         lines += ["", f"## `{key}`", "", *_doc(model), "", *_table(model)]
     lines += ["", "## What must hold between settings", ""]
     lines += [f"- {_sentence(rule.__doc__)}" for rule in RULES]

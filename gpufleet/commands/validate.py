@@ -21,7 +21,9 @@ def validate(
         list[Path] | None, typer.Argument(help="Stack files; every Pulumi.*.yaml beside Pulumi.yaml if none is given.")
     ] = None,
 ) -> None:
-    """Check stack files and name every fault at once. Status 0 if all are sound, 2 if any is not."""
+    """Check stack files and name every fault at once. Status 0 if all are sound (a warning is no fault), 2 if any
+    is not."""
+    from components import promises
     from components.settings import check_stack_file
 
     project = project_folder()
@@ -41,6 +43,8 @@ def validate(
             )
         else:
             typer.echo(f"OK  {path.name}  {_summary(check.settings)}")
+            for warning in promises.warnings(check.settings):
+                typer.echo(f"warning  {path.name}  {warning}", err=True)
     if not sound:
         raise typer.Exit(BAD_SETTINGS)
 

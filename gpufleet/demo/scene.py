@@ -209,7 +209,7 @@ def within_budget(scene: Scene, step: Step, budget: float) -> None:
     bill, settings = scene.stage.world.bill.by_kind(), scene.settings
     machines = sum(bill.get(kind, 0.0) for kind in MACHINES)
     start, end = month_bounds(month_of(START))
-    fixed = costs.fixed_usd_per_month(settings.network is None, settings.region) * (end - START) / (end - start)
+    fixed = costs.idle_usd_per_month(settings) * (end - START) / (end - start)
     check(
         step,
         "the bill stays within the budget",
@@ -225,8 +225,7 @@ def small_budget(scene: Scene, figures: dict[str, float]) -> float:
     the least that the settings accept, if that is more."""
     settings = scene.settings
     fleet = settings.max_gpu_instances * figures["launch_usd"]
-    hour = costs.full_load_usd_per_hour(settings) / settings.max_gpu_instances
-    least = costs.fixed_usd_per_month(settings.network is None, settings.region) + hour
+    least = costs.idle_usd_per_month(settings) + costs.dearest_usd_per_hour(settings)
     return math.ceil(100 * max(least, figures["spent_usd"] + figures["committed_usd"] + 1.1 * fleet)) / 100
 
 

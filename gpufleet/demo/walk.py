@@ -149,7 +149,7 @@ def _check_plot(plot: Path | None) -> None:
 
 def _check_room(settings: Settings) -> None:
     """A budget that the walk's own traffic may use up would stop the fleet where the walk expects it to serve."""
-    fixed = costs.fixed_usd_per_month(settings.network is None, settings.region)
+    fixed = costs.idle_usd_per_month(settings)
     traffic = steps.TRACE_S / HOUR * costs.full_load_usd_per_hour(settings)
     if settings.monthly_budget_usd < fixed + traffic:
         raise InputError(

@@ -18,6 +18,7 @@ Inputs = Mapping[str, Any]
 # Settings of another resource: a creation puts them, a second one puts them again, and they go with their owner.
 SETTINGS = {
     "aws:autoscaling/lifecycleHook:LifecycleHook": "group",
+    "aws:autoscaling/policy:Policy": "group",
     "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": "function",
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": "bucket",
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": "bucket",

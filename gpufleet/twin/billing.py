@@ -3,7 +3,8 @@
 Nothing here is shared with the catalogue, the meter or the spend law: the meter is judged against this bill.
 
 Charged: instances (running time only, by the second, 60 s at least, at the on-demand price or at the spot price of each
-moment; a spot instance that AWS takes back in its first hour is free), their gp3 disks while they exist, NAT gateways
+moment; a spot instance that AWS takes back in its first hour is free), capacity reservations (at the on-demand price
+while they exist; instances inside them add nothing), the instances' gp3 disks while they exist, NAT gateways
 (each hour begun) with their public address, customer keys and alarms (by the hour). Not charged: data transfer and NAT
 bytes, requests of queues, tables, functions and buckets, storage of results and logs, tax.
 Sources: EC2 user guide, "Instance lifecycle" and "Billing for interrupted Spot Instances"; pricing pages in `prices`.
@@ -36,7 +37,7 @@ class Line(NamedTuple):
     """One item of a month: what it is (an instance id, a gateway id, ...), its kind, and dollars."""
 
     item: str
-    kind: str  # spot, on-demand, disk, nat, address, key, alarm
+    kind: str  # spot, on-demand, reserved, disk, nat, address, key, alarm
     usd: float
 
 
@@ -70,6 +71,9 @@ class Bill:
                 Line(instance.id, "spot" if instance.spot else "on-demand", self._compute(instance, start, end))
             )
             found.append(Line(instance.id, "disk", _disks(instance, start, end)))
+        for one in self._machines.reservations.all.values():
+            seconds = max(0.0, min(end, end if one.ended is None else one.ended) - max(start, one.created))
+            found.append(Line(one.id, "reserved", one.count * prices.on_demand(one.type) * seconds / HOUR))
         for item, standing in self._standing.items():
             found.extend(_standing_lines(item, standing, start, end))
         return [line for line in found if line.usd > 0]
@@ -100,6 +104,9 @@ class Bill:
         since, until = max(start, instance.running_at), min(end, max(stopped, instance.running_at))
         if instance.ended_at is not None and since == instance.running_at:
             until = max(until, since + MINIMUM_S)
+        if instance.reservation:
+            ended = self._machines.reservations.all[instance.reservation].ended
+            since = max(since, until if ended is None else ended)
         if until <= since:
             return 0.0
         if instance.spot:

@@ -1,34 +1,44 @@
 """How many GPU instances the fleet should have, and which of them should go. Pure: no clock, no I/O, no randomness.
 
-The law in a page ----------------- The wait target is a promise: a job that arrives now is started within
-``wait_target_s``. At every look the waiting jobs are taken as the latest arrivals, so their ages, and with them their
-deadlines, are known. For each deadline the law asks how many jobs the capacity that is there will have started by
-then: free slots now, ready instances at one job per slot and service time, booting instances from the moment they
-will be ready. Booting capacity counts, and so do instances that were asked for and are still owed. What is missing,
-divided by what one more instance could start by the same deadline, is launched. A deadline that a new instance can no
-longer meet is sized by the work a new instance would still find 90 s after its boot, so that a hopeless deadline does
-not buy the whole cap.
+The law in a page
+-----------------
+The wait target is a promise: a job that arrives now is started within ``wait_target_s``. Everything else follows from
+when a new instance can help: one cold start after its launch.
 
-The first waiting job at zero launches one instance at once (*activation*). Service time is learned from what workers
-report (seconds worked / jobs completed), cold start from the boots that were seen; both start at the configured value.
+*A cold start fits into the wait target* (the deadline regime). Nothing needs to stay warm. The waiting jobs are the
+latest arrivals, so their ages, and with them their deadlines, are known. For each deadline the law asks how many jobs
+the capacity that is there will have started by then: free slots now, ready instances at one job per slot and service
+time, booting ones from the moment they will be ready. What is missing, divided by what one more instance could start by
+the same deadline, has to be launched: but not before it must. As long as the same number of instances does when it is
+launched one look later, the law waits: they cost nothing until then, and jobs that meanwhile finish may make them
+unnecessary. That laziness is what makes it cheap. Where hardly any time is left between boot and deadline it launches
+at once. A deadline that can no longer be met is sized by the work a new instance would still find 90 s after its boot,
+so that a hopeless deadline does not buy the whole cap.
 
-Instances leave only while nothing waits, and has not for ``idle_grace_s`` (counters of a queue are eventually
-consistent: one reading of zero proves nothing). What has been asked for and not launched is cancelled first. Then
-idle instances are named to *drain*: old template versions first, then on-demand, then the longest idle. An instance
-with a busy slot is never named; one whose busy slots are unknown counts as busy while any message is in flight. While
-anything is busy, ``headroom`` free slots are kept.
+*It does not* (the load regime): nobody can promise the target from zero, so capacity has to be there before the jobs.
+The law keeps what the highest load of the last five minutes needs and a little more, or what the same ten minutes of
+yesterday or last week needed, while that has proved a good forecast; and it launches for what waits and will arrive
+until one cold start and 90 s from now. What is promised is: wait target + cold start + two looks.
 
-The *floor* is the largest of ``floor`` and the windows open now, never above the cap. The *cap* is one number over both
-pools and counts every instance that is not terminated, draining ones included.
+*How much is a little more* is learned from how it went: *caution* is 1 when half a percent of the jobs is late, and it
+scales every reserve, from 0.05 to 4. Service times vary, so the number of jobs started by a deadline is discounted by
+``caution`` standard deviations. While fewer are late, the margin for what a look cannot see is given up too. Service
+time and cold start are learned from what is seen; both begin at the configured value.
 
-Spot comes first. On-demand gets only what spot failed to deliver: owed after a failed launch, or for longer than a
-cold start (a booting instance is delivered). Spot's desired is then lowered to what it delivered, and only a later
-look, which has read that back, raises on-demand. The failure is forgotten at rest, or after 15 minutes: the next
-launch tries spot.
+Instances leave when nothing has waited for two looks in a row (one reading of zero of an eventually consistent counter
+proves nothing) and nothing has to be launched. What was asked for and not launched is cancelled first. Then the least
+busy instances beyond the regime's floor are named to *drain*: they take no new job, finish what they hold, and go. Ones
+to be replaced anyway and on-demand ones come first. Pull workers spread the load over all instances, so waiting for an
+idle one would keep a fleet far too large. Only where jobs are so long that one might not end within the drain is
+an instance with a busy slot left alone.
 
-Instances of an old template version are replaced one by one when idle: the replacement first if the floor needs it
-and the cap has room, else after. Counters that lie (negative, huge, contradictory, late) cost accuracy for a look,
-nothing else.
+The *floor* is the largest of ``floor`` and the windows open now or one cold start ahead, so that a window opens with
+its instances ready; never above the cap. The *cap* is one number over both pools and counts every instance that is not
+terminated, draining ones included. Which pool is asked, and how instances are replaced: ``scaling_pools``. How counters
+are read, and what is learned from them: ``scaling_look``. Counters that lie (negative, huge, contradictory, late) cost
+accuracy for a look, nothing else.
+
+The constants were measured on real traces (docs/scaling.md); each says what it is worth.
 """
 
 from __future__ import annotations
@@ -36,12 +46,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from .scaling_look import BOOTING, DRAINING, ON_DEMAND, READY, SPOT, Look, key, take_look
-from .scaling_types import Instance, Observation, Policy, Pool, State, Window, floor_at
+from .scaling_look import BOOTING, DRAINING, ON_DEMAND, READY, SPOT, Look, take_look
+from .scaling_pools import leaving, replacements, replacing, shares, watch_spot
+from .scaling_state import MAX_HISTORY, State
+from .scaling_types import Instance, Observation, Policy, Pool, Window, floor_at
+from .scaling_week import forecast
 
-LOST_DEADLINE_S = 90  # a deadline that cannot be met is moved to this long after a new instance's boot
-OVERDUE_BOOT_S = 30  # a boot later than its cold start is expected this soon ...
-GIVEN_UP_BOOTS = 2  # ... until it has taken so many cold starts; then it serves as no capacity
+LOST_DEADLINE_S = 90.0  # a deadline that cannot be met is moved to this long after a new instance's boot
+OVERDUE_BOOT_S = 30.0  # a boot later than its cold start is expected this soon ...
+GIVEN_UP_BOOTS = 1.5  # ... until it has taken so many cold starts; then it serves as no capacity
+MINIMUM_AGE_S = 60.0  # a younger instance is not drained: its first minute is paid in any case
+TIGHT = 0.5  # launches do not wait where boot and deadline lie closer than this share of a cold start ...
+TIGHT_RESERVE = 0.75  # ... and so many standard deviations of the load are kept: after a boot hardly any slack is left
+PEAK_S = 300.0  # the load regime keeps what the highest load of so long needs
+RESERVE = 0.4  # standard deviations of the load kept beside it, times the caution
+TRUST_IN_FORECAST = 0.8  # share of a forecast load that is made ready for
+LINGER = 0.5  # in the load regime nothing leaves for so many cold starts, times the caution
 
 __all__ = [
     "BOOTING",
@@ -65,9 +85,9 @@ __all__ = [
 class Decision:
     """What to do at this look. ``desired`` counts instances that are not draining, after the drains of this decision.
 
-    ``spot`` and ``on_demand`` are the two pools' shares to ask for now; together at most ``desired`` (what spot
-    failed to deliver is asked of on-demand one look later). ``drain`` names instances. ``reason`` says why, with its
-    numbers.
+    ``spot`` and ``on_demand`` are the two pools' shares to ask for now; together at most ``desired`` and one spot
+    instance that is asked for as a probe (what spot failed to deliver is asked of on-demand one look later). ``drain``
+    names instances. ``reason`` says why, with its numbers.
     """
 
     desired: int
@@ -88,142 +108,167 @@ class Decision:
 def decide(observation: Observation, state: State, policy: Policy) -> tuple[Decision, State]:
     """The decision for one look and the state to pass to the next one. Same input, same output; never raises."""
     look, state = take_look(observation, state, policy)
-    if look.waiting > 0 or look.live + look.total_owed < look.floor or look.live > policy.cap:
-        desired, drain, reason = _grow(look, state)
+    state = watch_spot(look, state)
+    if look.cold_start_s + policy.tick_s <= policy.patience_s:
+        launch, keep, note = _by_deadline(look, state)
     else:
-        desired, drain, reason = _shrink(look, state)
-    return _split(look, state, desired, drain, reason)
+        launch, keep, note, state = _by_load(look, state)
+    drain: list[Instance] = []
+    present = look.present + look.coming
+    if look.present > policy.cap:
+        drain = leaving(look, state)[: look.present - policy.cap]
+        desired = look.present - len(drain)
+        excess = f"over cap: {look.present} instances + {look.draining} draining, cap {policy.cap}"
+        reason = f"{excess}; {len(drain)} to drain"
+    elif launch or present < look.floor:
+        wanted = max(look.floor, present + launch)
+        desired = max(look.present, min(wanted, look.limit))
+        reason = _grown(look, present, wanted, desired)
+    else:
+        needed = max(keep, look.floor, _work(look)) + replacing(look, state)
+        desired, drain, reason = _shrink(look, state, needed, note)
+    if desired == present and not drain:
+        asked, drain, state = replacements(look, state)
+        desired += asked - len(drain)
+        if asked or drain:
+            reason = f"replace {present} -> {desired}: old template version or on-demand; {reason}"
+    return _decision(look, state, desired, tuple(one.id for one in drain), reason)
 
 
-def _missing(look: Look, state: State) -> int:
-    """Instances to launch so that every job that waits is started by its deadline."""
-    slots, service_s, boot_s = look.policy.slots, look.service_s, look.cold_start_s
-    sources = [(0.0, float(slots - look.busy_slots(one))) for one in look.ready]
+def _by_deadline(look: Look, state: State) -> tuple[int, int, str]:
+    """Instances to launch now so that every waiting job is started by its deadline, those to keep, and what waits."""
+    policy, boot_s, caution = look.policy, look.cold_start_s, look.caution
+    slots, pace = policy.slots, policy.slots / look.service_s
+    eased = policy.patience_s + policy.margin_s * max(0.0, 1.0 - caution)
+    tight = policy.patience_s - boot_s <= TIGHT * boot_s
+    keep = math.floor(look.load_300 + (TIGHT_RESERVE * math.sqrt(look.load_300 / slots) if tight else 0.0))
+    boots, ready = _boots_left(look), len(look.ready)
+    free = slots * ready - look.busy
+    need = later = jobs = 0.0
+    slack = math.inf
+    for born, number in state.arrivals:
+        jobs += number
+        left = eased - (look.at - born)
+        by = left if left >= boot_s else boot_s + LOST_DEADLINE_S
+        up, ready_s = 0, ready * by
+        for boot in boots:
+            if boot > by:
+                break
+            up += 1
+            ready_s += by - boot
+        short = jobs - free - slots * up - _discounted(pace * ready_s, caution)
+        if short > 0:
+            need = max(need, short / (slots + _discounted(pace * (by - boot_s), caution)))
+            later = max(later, short / (slots + _discounted(pace * max(0.0, by - boot_s - policy.tick_s), caution)))
+            slack = min(slack, left - boot_s - policy.tick_s)
+    launch = math.ceil(need - 1e-9) if look.waiting else 0
+    if not launch or tight or slack < 0 or math.ceil(later - 1e-9) > launch:
+        return launch, keep, ""
+    return 0, keep, f"{launch} more within {slack:.0f} s"
+
+
+def _by_load(look: Look, state: State) -> tuple[int, int, str, State]:
+    """Where a cold start outlasts the wait target: instances to launch now for what waits and what will arrive, those
+    to keep for the load that was or is to come, and the state."""
+    policy, boot_s, caution = look.policy, look.cold_start_s, look.caution
+    slots, pace, share = policy.slots, policy.slots / look.service_s, min(1.0, 2 * look.caution)
+    peaks, peak = highest(state.peaks, look.at, look.load_90, PEAK_S)
+    load = share * peak + RESERVE * caution * math.sqrt(peak)
+    ahead = forecast(state.week, look.at + boot_s + policy.tick_s)
+    load = max(load, TRUST_IN_FORECAST * share * ahead + RESERVE * caution * math.sqrt(ahead))
+    boots, ready, horizon = _boots_left(look), len(look.ready), boot_s + LOST_DEADLINE_S
+    started = slots * (ready + len(boots)) - look.busy
+    started += pace * (horizon * ready + sum([horizon - boot for boot in boots]))
+    arriving = max(look.load_90, load) * pace * (horizon - policy.patience_s)
+    present = look.present + look.coming
+    launch = round(load) - present
+    if look.waiting:
+        short = look.waiting + arriving - started
+        launch = max(launch, math.ceil(short / (slots + pace * LOST_DEADLINE_S) - 0.5), 0 if present else 1)
+    keep = min(max(round(load), _work(look)), policy.cap)
+    keeps, most = highest(state.keeps, look.at, float(keep), LINGER * boot_s * caution)
+    return max(0, launch), int(most), "", replace(state, peaks=peaks, keeps=keeps)
+
+
+def _boots_left(look: Look) -> list[float]:
+    """Seconds until each instance under way serves, ascending; those asked for need a whole cold start."""
+    boot_s, left = look.cold_start_s, []
     for one in look.booting:
-        age = look.at - one.launched_at
+        age = look.age(one)
         if age <= GIVEN_UP_BOOTS * boot_s:
-            sources.append((max(boot_s - age, min(OVERDUE_BOOT_S, boot_s)), float(slots)))
-    sources += [(boot_s, float(slots))] * look.total_owed
-    need, jobs = 0.0, 0.0
-    for born, count in state.arrivals:
-        jobs += count
-        left_s = look.policy.patience_s - (look.at - born)
-        if left_s < boot_s:
-            left_s = boot_s + LOST_DEADLINE_S
-        started = sum(
-            free + slots * (left_s - ready_in) / service_s for ready_in, free in sources if ready_in <= left_s
-        )
-        need = max(need, (jobs - started) / (slots * (1 + (left_s - boot_s) / service_s)))
-    return max(math.ceil(need - 1e-9), 0 if sources else 1)
+            left.append(max(boot_s - age, min(OVERDUE_BOOT_S, boot_s)))
+    left.sort()
+    return left + [boot_s] * look.coming
 
 
-def _grow(look: Look, state: State) -> tuple[int, tuple[str, ...], str]:
-    """Jobs wait, or the floor is not reached, or there are more instances than the cap."""
-    present = look.live + look.total_owed
-    missing = _missing(look, state) if look.waiting else 0
-    wanted = max(look.floor, present + missing)
-    desired = max(look.live, min(wanted, look.limit))
-    why = (
-        f"{look.waiting} waiting, {look.service_s:.1f} s each, {look.policy.slots} slots, "
-        f"target {look.policy.wait_target_s:g} s"
-    )
-    if look.live > look.policy.cap:
-        idle = [one for one in _leaving(look, state) if look.busy_slots(one) == 0]
-        drain = tuple(one.id for one in idle[: look.live - look.policy.cap])
-        excess = f"over cap: {look.live} instances + {look.draining} draining, cap {look.policy.cap}"
-        return look.live - len(drain), drain, f"{excess}; {len(drain)} idle to drain"
-    if desired > present:
-        cut = "" if wanted == desired else f" (needs {wanted}, cap {look.policy.cap}, {look.draining} draining)"
-        if not look.waiting or present + missing < look.floor:
-            why = f"floor {look.floor}, {look.waiting} waiting"
-        return desired, (), f"scale-out {present} -> {desired}: {why}{cut}"
-    if wanted > desired:
-        return desired, (), f"at cap {look.policy.cap}: {why}; needs {wanted}, {look.draining} draining"
-    return (
-        desired,
-        (),
-        f"enough {desired}: {why}; {len(look.ready)} ready, {look.busy} busy, {desired - len(look.ready)} on the way",
-    )
+def _discounted(jobs: float, caution: float) -> float:
+    """Jobs that are started rather surely where ``jobs`` are expected: fewer by ``caution`` standard deviations."""
+    return max(0.0, jobs - caution * math.sqrt(jobs)) if jobs > 0 else 0.0
 
 
-def _leaving(look: Look, state: State) -> list[Instance]:
-    """Ready instances in the order in which they should go: old version, on-demand, longest idle."""
-    since = dict(state.idle)
-    order = {one.id: (not look.is_old(one), one.pool != ON_DEMAND, since.get(key(one), look.at)) for one in look.ready}
-    return sorted(look.ready, key=lambda one: (*order[one.id], one.id))
+def _work(look: Look) -> int:
+    """Instances that hold what is being worked on, and the headroom (with one slot each: none, it would be a GPU)."""
+    if not look.busy:
+        return 0
+    slots = look.policy.slots
+    return math.ceil((look.busy + min(look.policy.headroom, slots - 1)) / slots)
 
 
-def _shrink(look: Look, state: State) -> tuple[int, tuple[str, ...], str]:
-    """Nothing waits and the floor is there: cancel, drain what is idle, replace old versions; or stay."""
-    grace = look.policy.idle_grace_s
-    present = min(look.live + look.total_owed, max(look.live, look.limit))
-    quiet_s = look.at - (look.at if state.quiet_since is None else state.quiet_since)
-    if not look.live and not present:
-        return 0, (), f"at rest: 0 waiting, {look.draining} draining"
-    if quiet_s < grace:
-        return present, (), f"steady {present}: 0 waiting, {look.busy} busy, quiet {quiet_s:.0f} s of {grace:g} s"
-    since = dict(state.idle)
-    idle = [one for one in _leaving(look, state) if look.at - since.get(key(one), look.at) >= grace]
-    work = math.ceil((look.busy + look.policy.headroom) / look.policy.slots) if look.busy else 0
-    keep = max(look.floor, work)
-    old = [one for one in idle if look.is_old(one)]
-    room = look.limit > len(look.ready)
-    surge = len(look.ready) + 1 if old and len(look.ready) - 1 < keep and room else 0
-    needed = max(look.live, look.floor, surge)
-    if present > needed:
-        return (
-            needed,
-            (),
-            f"cancel {present} -> {needed}: 0 waiting for {quiet_s:.0f} s, {look.total_owed} not launched",
-        )
-    if surge > present:
-        return (
-            surge,
-            (),
-            f"replace {present} -> {surge}: old template version idle, floor {look.floor}, {look.busy} busy",
-        )
-    drain = idle[: max(0, len(look.ready) - keep)]
-    if not drain and old and not room and not look.draining and len(look.ready) - 1 >= work:
-        drain = old[:1]
+def highest(
+    history: tuple[tuple[float, float], ...], at: float, value: float, horizon_s: float
+) -> tuple[tuple[tuple[float, float], ...], float]:
+    """The running maximum of the last ``horizon_s`` seconds: what is to be remembered (at most twelve pairs of time
+    and value, falling), and the maximum. A value that follows a higher one closely is passed over."""
+    kept = [pair for pair in history if at - pair[0] <= horizon_s and pair[1] > value]
+    if not kept or at - kept[-1][0] >= horizon_s / MAX_HISTORY:
+        kept = [*kept, (at, value)][-MAX_HISTORY:]
+    return tuple(kept), kept[0][1]
+
+
+def _shrink(look: Look, state: State, keep: int, note: str) -> tuple[int, list[Instance], str]:
+    """Nothing has to be launched now. Once nothing waits: cancels, then drains, what is beyond ``keep``."""
+    present = look.present + look.coming
+    held = max(look.present, min(present, look.limit))  # the cap may have been lowered
+    slots = len(look.ready) * look.policy.slots
+    numbers = f"{look.waiting} waiting, {look.busy} busy of {slots} slots"
+    if not held and not look.waiting:
+        return 0, [], f"at rest: 0 waiting, {look.draining} draining"
+    if look.waiting or state.quiet_since is None or look.at - state.quiet_since < look.policy.tick_s or held <= keep:
+        on_the_way = f", {held - len(look.ready)} on the way" if held > len(look.ready) else ""
+        return held, [], f"steady {held}: {numbers}{on_the_way}{', ' if note else ''}{note}"
+    if held > look.present:
+        desired = max(look.present, keep)
+        return desired, [], f"cancel {present} -> {desired}: {numbers}, keep {keep}"
+    aged = [one for one in leaving(look, state) if look.age(one) >= MINIMUM_AGE_S]
+    drain = aged[: max(0, len(look.ready) - keep)]  # what boots serves nothing yet: it replaces nobody
     if not drain:
-        return (
-            present,
-            (),
-            f"steady {present}: 0 waiting, {look.busy} busy of {len(look.ready) * look.policy.slots} slots",
-        )
-    after = present - len(drain)
-    idle_s = look.at - max(since[key(one)] for one in drain)
-    why = f"0 waiting for {quiet_s:.0f} s, idle {idle_s:.0f} s, {look.busy} busy, floor {look.floor}"
-    return after, tuple(one.id for one in drain), f"scale-in {present} -> {after}: {why}"
+        return held, [], f"steady {held}: {numbers}"
+    return held - len(drain), drain, f"scale-in {held} -> {held - len(drain)}: {numbers}, keep {keep}"
 
 
-def _split(look: Look, state: State, desired: int, drain: tuple[str, ...], reason: str) -> tuple[Decision, State]:
-    """Shares the wanted instances between the pools: spot first, on-demand for what spot failed to deliver."""
-    gone = set(drain)
-    staying = [one.pool for one in (*look.ready, *look.booting) if one.id not in gone]
-    spot, on_demand = staying.count(SPOT), staying.count(ON_DEMAND)
-    more, owed = max(0, desired - len(staying)), look.owed
-    if SPOT not in look.pools:
-        on_demand += more
-    elif ON_DEMAND not in look.pools:
-        spot += more
-    elif state.spot_failed_at is None:
-        backed = min(more, owed[ON_DEMAND])
-        spot, on_demand = spot + more - backed, on_demand + backed
-    elif owed[SPOT]:
-        on_demand += min(more, owed[ON_DEMAND])
-        reason = f"spot fell short: delivered {spot} of {spot + owed[SPOT]}, the rest moves to on-demand; {reason}"
-    else:
-        on_demand += more
-        reason = f"{reason}; on-demand, spot failed {look.at - state.spot_failed_at:.0f} s ago" if more else reason
-    if SPOT in look.pools and spot > look.count(SPOT) and state.short_since is None:
-        state = replace(state, short_since=look.at)
+def _grown(look: Look, present: int, wanted: int, desired: int) -> str:
+    """Why more instances are wanted, in words with numbers."""
+    policy, why = look.policy, f"floor {look.floor}, 0 waiting"
+    if look.waiting:
+        each = f"{look.service_s:.1f} s each, {policy.slots} slots"
+        why = f"{look.waiting} waiting, {each}, target {policy.wait_target_s:g} s"
+    elif wanted > look.floor:
+        why = f"load {look.load_90:.1f} instances, 0 waiting"
+    if desired > present:
+        cut = "" if wanted == desired else f" (needs {wanted}, cap {policy.cap}, {look.draining} draining)"
+        return f"scale-out {present} -> {desired}: {why}{cut}"
+    return f"at cap {policy.cap}: {why}; needs {wanted}, {look.draining} draining"
+
+
+def _decision(look: Look, state: State, desired: int, drain: tuple[str, ...], reason: str) -> tuple[Decision, State]:
+    """The decision with the pools' shares in it."""
+    spot, on_demand, note, state = shares(look, state, desired, drain)
     decision = Decision(
         desired=desired,
         spot=spot,
         on_demand=on_demand,
         drain=drain,
-        reason=reason,
+        reason=f"{note}; {reason}" if note else reason,
         waiting=look.waiting,
         busy=look.busy,
         ready=len(look.ready),

@@ -1,16 +1,13 @@
-"""What the scaling law reads, remembers and is told. Frozen, standard library only.
+"""What the scaling law reads and is told. Frozen, standard library only.
 
 Times are unix seconds, durations seconds. Counters may be late, noisy or absurd: the law makes them sane itself.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -50,8 +47,10 @@ class Observation:
     """One look at the fleet.
 
     ``visible``, ``delayed``, ``in_flight``: messages. ``completed`` and ``worked_s``: running counts of jobs done and
-    of seconds that slots worked on them, over all workers, departed ones kept. ``cold_starts``: seconds from launch
-    to first readiness of the boots that were seen. Without ``pools`` the fleet is one spot pool that owes nothing.
+    of seconds that slots worked on them, over all workers, departed ones kept, of the same moment as the messages
+    (``worked_s`` stays 0 where workers do not tell). ``cold_starts``: seconds from launch to first readiness of the
+    boots that were seen, where somebody else keeps them; the law also times the boots it sees itself. Without ``pools``
+    the fleet is one spot pool that owes nothing.
     """
 
     at: float
@@ -112,8 +111,9 @@ class Policy:
     ``slots``: jobs at once on an instance. ``wait_target_s``: a job is started within this time. ``service_s`` and
     ``cold_start_s``: expected values, until learned. ``tick_s``: time between looks; ``metric_lag_s``: age of the
     counters at a look. ``floor`` and ``cap``: least and most instances. ``headroom``: free slots kept while any is
-    busy. ``idle_grace_s``: nothing leaves before it was idle, and nothing waited, for so long (60: the queue's
-    counters need a minute to settle). Raises ValueError with the field, its value and the rule.
+    busy, at most ``slots - 1``. ``drain_s``: how long a draining instance may go on working. ``on_demand_base``: so
+    many of the wanted instances are on-demand from the start. ``on_demand_fallback``: on-demand also gets what spot
+    fails to deliver. Raises ValueError with the field, its value and the rule.
     """
 
     slots: int
@@ -126,26 +126,35 @@ class Policy:
     cap: int = 1
     headroom: int = 1
     windows: tuple[Window, ...] = ()
-    idle_grace_s: float = 60.0
+    drain_s: float = 300.0
+    on_demand_base: int = 0
+    on_demand_fallback: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("slots", 1), ("floor", 0), ("cap", 0), ("headroom", 0)):
+        for name, least in (("slots", 1), ("floor", 0), ("cap", 0), ("headroom", 0), ("on_demand_base", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"policy {name} = {value!r}: must be a whole number of at least {least}")
+        if not isinstance(self.on_demand_fallback, bool):
+            raise ValueError(f"policy on_demand_fallback = {self.on_demand_fallback!r}: must be true or false")
         for name in ("wait_target_s", "service_s", "tick_s"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
                 raise ValueError(f"policy {name} = {value!r}: must be a number of seconds above 0")
-        for name in ("cold_start_s", "metric_lag_s", "idle_grace_s"):
+        for name in ("cold_start_s", "metric_lag_s", "drain_s"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
                 raise ValueError(f"policy {name} = {value!r}: must be a number of seconds, 0 or more")
 
     @property
+    def margin_s(self) -> float:
+        """What a look cannot see: half a tick of an arrival's age, and a tick until the next look."""
+        return 1.5 * self.tick_s
+
+    @property
     def patience_s(self) -> float:
-        """The part of the wait target the law may use: one and a half ticks and the metrics' lag are kept back."""
-        return self.wait_target_s - 1.5 * self.tick_s - self.metric_lag_s
+        """The part of the wait target that is left to plan with: the margin and the metrics' lag are kept back."""
+        return self.wait_target_s - self.margin_s - self.metric_lag_s
 
 
 def floor_at(policy: Policy, at: float) -> int:
@@ -155,112 +164,3 @@ def floor_at(policy: Policy, at: float) -> int:
     if not 0 <= at < 250_000_000_000:  # beyond what a calendar can tell
         return policy.floor
     return max([policy.floor, *(window.floor for window in policy.windows if window.open_at(at))])
-
-
-@dataclass(frozen=True)
-class State:
-    """What the law remembers from look to look; at most 4 KB as JSON.
-
-    The last reading of the running counts; the learned service time as ``job_s`` seconds over ``jobs`` jobs; the jobs
-    that wait by arrival; since when nothing waits (``quiet_since``), since when each instance is idle (by the CRC-32 of
-    its id), when work last moved on (``progress_at``), since when spot owes instances, and when it was found to fail.
-    """
-
-    looked_at: float | None = None
-    completed: float = 0.0
-    worked_s: float = 0.0
-    jobs: float = 0.0
-    job_s: float = 0.0
-    outstanding: float = 0.0
-    arrivals: tuple[tuple[float, float], ...] = ()
-    quiet_since: float | None = None
-    progress_at: float | None = None
-    idle: tuple[tuple[str, float], ...] = ()
-    spot_live: int = 0
-    short_since: float | None = None
-    spot_failed_at: float | None = None
-
-    def to_json(self) -> str:
-        """Compact JSON; ``from_json`` reads it back to an equal state."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @staticmethod
-    def from_json(text: str | None) -> State:
-        """The stored state; the initial one if there is none or it is damaged in any way."""
-        try:
-            data = json.loads(text or "")
-            return State(**{one.name: _READ[one.name](data[one.name]) for one in fields(State)})
-        except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
-            return State()
-
-    def sane(self, at: float) -> State:
-        """The state without times after ``at``: a clock that jumped back, or a damaged store, must not freeze the
-        law.
-        """
-
-        def past(moment: float | None) -> float | None:
-            return None if moment is None else min(moment, at)
-
-        return State(
-            looked_at=past(self.looked_at),
-            completed=self.completed,
-            worked_s=self.worked_s,
-            jobs=self.jobs,
-            job_s=self.job_s,
-            outstanding=self.outstanding,
-            arrivals=tuple((min(born, at), jobs) for born, jobs in self.arrivals),
-            quiet_since=past(self.quiet_since),
-            progress_at=past(self.progress_at),
-            idle=tuple((key, min(since, at)) for key, since in self.idle),
-            spot_live=self.spot_live,
-            short_since=past(self.short_since),
-            spot_failed_at=past(self.spot_failed_at),
-        )
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e12 <= value <= 1e12:
-        raise ValueError("not a number that a count or a time could have")
-    return float(value)
-
-
-def _positive(value: Any) -> float:
-    number = _number(value)
-    if number < 0:
-        raise ValueError("negative")
-    return number
-
-
-def _moment(value: Any) -> float | None:
-    return None if value is None else _number(value)
-
-
-def _bins(value: Any) -> tuple[tuple[float, float], ...]:
-    bins = tuple((_number(born), _positive(jobs)) for born, jobs in value)
-    if len(bins) > 100:
-        raise ValueError("too many groups")
-    return bins
-
-
-def _idle(value: Any) -> tuple[tuple[str, float], ...]:
-    idle = tuple((str(key), _number(since)) for key, since in value)
-    if len(idle) > 100 or any(len(key) > 8 for key, _ in idle):
-        raise ValueError("too many instances")
-    return idle
-
-
-_READ: Mapping[str, Any] = {
-    "looked_at": _moment,
-    "completed": _number,
-    "worked_s": _number,
-    "jobs": _positive,
-    "job_s": _positive,
-    "outstanding": _positive,
-    "arrivals": _bins,
-    "quiet_since": _moment,
-    "progress_at": _moment,
-    "idle": _idle,
-    "spot_live": lambda value: int(_positive(value)),
-    "short_since": _moment,
-    "spot_failed_at": _moment,
-}

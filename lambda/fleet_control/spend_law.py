@@ -4,16 +4,17 @@ The law in a page
 -----------------
 *Meter.* Every tick charges each instance its running seconds since it was last
 charged, at the price of its type (spot at its spot price when known, else on-demand; an unknown type at the dearest
-price known), with its disk, at least 60 s per instance, and an estimate per boot. What is stored per instance is the
-moment up to which it is paid, so ticks may come late, twice, or not at all: nothing is charged twice and no running
-second is lost. An instance that has vanished without a known end is charged up to now. Fixed monthly costs accrue
-evenly, from the first tick of the stack. Time is split at midnight UTC of the first of the month; each month has a
-ledger of its own. Other sources (AWS Budgets) can only raise the ledger.
+price known), with its disk, at least 60 s per instance, and an estimate per boot. Reserved capacity is charged at the
+on-demand price all the time, whether anything runs in it or not; an instance inside it adds its disk and its boot
+alone. What is stored per instance is the moment up to which it is paid, so ticks may come late, twice, or not at all:
+nothing is charged twice and no running second is lost. An instance that has vanished without a known end is charged up
+to now. Fixed monthly costs accrue evenly, from the first tick of the stack. Time is split at midnight UTC of the first
+of the month; each month has a ledger of its own. Other sources (AWS Budgets) can only raise the ledger.
 
 *Committed.* If everything were stopped now, each running instance would still cost its drain, the rest of the allowance
 its node may run on without hearing from the guard, and the time it takes to leave, at the on-demand price even for
-spot; so would each instance that was asked for and is still owed. The fixed costs of the rest of the month cannot be
-stopped.
+spot; so would each instance that was asked for and is still owed. The fixed costs and the reserved capacity of the rest
+of the month cannot be stopped.
 
 *Trip* when spent + committed >= budget: then the month ends at or under the budget. A launch is admitted only while
 the worst it can cost (boot and one job, then all of the above) fits under what is left. When jobs wait, nothing runs
@@ -26,6 +27,7 @@ never lifted by the law. Every change counts the generation up, so that a late r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -45,10 +47,12 @@ __all__ = [
     "Ledger",
     "Paid",
     "Prices",
+    "Reservation",
     "Running",
     "Situation",
     "committed_usd",
     "headroom_usd",
+    "inside",
     "instance_committed_usd",
     "judge",
     "launch_usd",
@@ -64,6 +68,7 @@ class Running:
     """An instance as the cloud reports it. ``ended_at``: when it left the running state, None while it has not.
 
     ``spot``: bought as spot, in ``zone``. ``disk_usd_per_hour``: its volumes. ``drain_s``: how long it may drain.
+    ``reservation``: id of the Capacity Reservation it runs in, "" for none or if nobody says.
     """
 
     id: str
@@ -74,12 +79,22 @@ class Running:
     ended_at: float | None = None
     disk_usd_per_hour: float = 0.0
     drain_s: float = 300.0
+    reservation: str = ""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Capacity that is paid at the on-demand price, used or not: ``instances`` of ``type`` in reservation ``id``."""
+
+    id: str
+    type: str
+    instances: int
 
 
 @dataclass(frozen=True)
 class Prices:
     """Dollars: per hour on-demand by type, ``dearest`` for any unknown type, spot by (type, zone); per boot; per
-    month.
+    month. ``reserved``: what is paid for all the time.
     """
 
     on_demand: Mapping[str, float]
@@ -87,6 +102,12 @@ class Prices:
     spot: Mapping[tuple[str, str], float] = field(default_factory=dict)
     per_boot: float = 0.0
     fixed_per_month: float = 0.0
+    reserved: tuple[Reservation, ...] = ()
+
+    @property
+    def reserved_per_hour(self) -> float:
+        """Price per hour of all reserved capacity, used or not."""
+        return sum(one.instances * self.on_demand.get(one.type, self.dearest) for one in self.reserved)
 
     def stopping(self, one: Running) -> float:
         """Price per hour that money is committed at: on-demand even for spot, disk included."""
@@ -103,6 +124,23 @@ class Prices:
     def launching(self) -> float:
         """Price per hour of the next launch, not knowing its type yet: the dearest that the groups may launch."""
         return max(self.on_demand.values(), default=self.dearest)
+
+
+def inside(instances: Iterable[Running], prices: Prices) -> frozenset[str]:
+    """Ids of the instances whose seconds a reservation pays for already: those that the cloud shows in it.
+
+    Never more at once than it was said to hold, the oldest first and ended ones last: whatever is left over, of another
+    type or not shown in it is charged in full.
+    """
+    room: Counter[tuple[str, str]] = Counter()
+    for held in prices.reserved:
+        room[held.id, held.type] += held.instances
+    found: set[str] = set()
+    for one in sorted(instances, key=lambda one: (one.ended_at is not None, one.launched_at, one.id)):
+        if room[one.reservation, one.type] > 0:
+            room[one.reservation, one.type] -= 1
+            found.add(one.id)
+    return frozenset(found)
 
 
 def meter(ledger: Ledger, instances: Iterable[Running], prices: Prices, at: float) -> tuple[Ledger, ...]:
@@ -131,6 +169,7 @@ def _charge(ledger: Ledger, listed: Mapping[str, Running], prices: Prices, at: f
     """Charges one ledger up to ``at``, which lies within its month (its end included), as seen at ``now``."""
     start, end = month_bounds(ledger.month)
     paid = dict(ledger.instances)
+    reserved = inside(listed.values(), prices)
     instance_usd, disk_usd, boot_usd = ledger.instance_usd, ledger.disk_usd, ledger.boot_usd
     for name in sorted({*paid, *listed}):
         one, before = listed.get(name), paid.get(name)
@@ -141,7 +180,10 @@ def _charge(ledger: Ledger, listed: Mapping[str, Running], prices: Prices, at: f
             boot_usd += prices.per_boot if one.launched_at >= start else 0.0
         if before is None:
             continue
-        rate = max(before.usd_per_hour, prices.running(one)) if one else before.usd_per_hour
+        current = before.usd_per_hour
+        if one is not None:
+            current = 0.0 if name in reserved else prices.running(one)
+        rate = max(before.usd_per_hour, current)
         last = now if one is None or one.ended_at is None else min(one.ended_at, now)
         if before.ended and (one is None or one.ended_at is not None):
             last = before.until  # its end was charged when it was first seen
@@ -149,21 +191,21 @@ def _charge(ledger: Ledger, listed: Mapping[str, Running], prices: Prices, at: f
         hours = (until - before.until) / 3600
         instance_usd += hours * rate
         disk_usd += hours * before.disk_usd_per_hour
-        current = prices.running(one) if one else rate
         over = one is None or one.ended_at is not None
         ended = over if now <= at and at >= ledger.metered_at else before.ended  # a late tick knows no better
         paid[name] = Paid(before.launched_at, until, current, before.disk_usd_per_hour, ended)
         if one is None and at - until > FORGET_S:
             del paid[name]
     metered_at = max(ledger.metered_at, at)
-    share = (metered_at - ledger.metered_at) / (end - start)
+    since_s = metered_at - ledger.metered_at
+    fixed_usd = prices.fixed_per_month * since_s / (end - start) + prices.reserved_per_hour * since_s / 3600
     return replace(
         ledger,
         metered_at=metered_at,
         instance_usd=instance_usd,
         disk_usd=disk_usd,
         boot_usd=boot_usd,
-        fixed_usd=ledger.fixed_usd + prices.fixed_per_month * share,
+        fixed_usd=ledger.fixed_usd + fixed_usd,
         instances=paid,
     )
 
@@ -189,12 +231,15 @@ def committed_usd(
     """
     start, end = month_bounds(month_of(at))
     live = [one for one in instances if one.ended_at is None]
-    running = sum(instance_committed_usd(prices.stopping(one), one.drain_s) for one in live)
+    reserved = inside(live, prices)
+    hourly = {one.id: one.disk_usd_per_hour if one.id in reserved else prices.stopping(one) for one in live}
+    running = sum(instance_committed_usd(hourly[one.id], one.drain_s) for one in live)
     coming = sum(
         max(0, number) * (instance_committed_usd(prices.launching + disk, drain_s) + prices.per_boot)
         for number, drain_s, disk in owed
     )
-    return running + coming + prices.fixed_per_month * (end - at) / (end - start)
+    rest_of_month = prices.fixed_per_month * (end - at) / (end - start) + prices.reserved_per_hour * (end - at) / 3600
+    return running + coming + rest_of_month
 
 
 def launch_usd(prices: Prices, drain_s: float, disk_usd_per_hour: float) -> float:

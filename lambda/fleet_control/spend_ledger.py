@@ -27,7 +27,9 @@ class Paid:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Dollars of one month ("2026-11") up to ``metered_at``. ``raised_usd``: what another source found on top."""
+    """Dollars of one month ("2026-11") up to ``metered_at``. ``fixed_usd``: what is paid whatever runs, reserved
+    capacity included. ``raised_usd``: what another source found on top.
+    """
 
     month: str
     metered_at: float

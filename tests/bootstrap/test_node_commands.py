@@ -61,6 +61,46 @@ def test_past_the_boot_deadline_the_launch_is_abandoned() -> None:
     assert instance.terminated == []
 
 
+def test_a_spot_notice_during_the_boot_is_told_at_once_and_is_no_cold_start() -> None:
+    """What boots and is taken away has not failed to boot: its row says why it leaves."""
+    world = World(mute_heartbeats=False)
+    instance = world.node(boot_s=300)
+    instance.waits_at = LAUNCH_HOOK
+    instance.start("ready")
+    world.clock.run(most_s=100)
+    assert instance.heartbeat() == {}
+    instance.spot_at = world.clock.now + 120
+    world.clock.run(lambda: bool(instance.heartbeat()), 11)
+    row = instance.heartbeat()
+    assert (row["state"], row["cold_start_s"], row["launched_at"]) == ("draining", 0, instance.booted_at())
+    world.clock.run(most_s=100)
+    assert [step for step in instance.steps if step == "beat"] == ["beat"], "told once"
+
+
+def test_terminated_during_the_boot_it_does_not_wait_for_the_hooks_timeout() -> None:
+    """The worker, which completes the hook later on, does not run yet."""
+    world = World()
+    instance = world.node(boot_s=300)
+    instance.waits_at = LAUNCH_HOOK
+    instance.start("ready")
+    world.clock.run(most_s=100)
+    instance.target_state, instance.waits_at = "Terminated", TERMINATE_HOOK
+    world.clock.run(lambda: "ready" in instance.status, 30)
+    assert instance.hook_calls == [(TERMINATE_HOOK, "CONTINUE")]
+    assert instance.status["ready"] == 1
+
+
+def test_metadata_trouble_during_the_boot_holds_nothing_up() -> None:
+    world = World(mute_heartbeats=False)
+    instance = world.node(boot_s=300)
+    instance.waits_at = LAUNCH_HOOK
+    instance.start("ready")
+    world.clock.run(most_s=100)
+    instance.metadata_fault = 500
+    world.clock.run(lambda: "ready" in instance.status, 240)
+    assert instance.hook_calls == [(LAUNCH_HOOK, "CONTINUE")]
+
+
 def test_without_a_launch_hook_a_broken_box_terminates_itself() -> None:
     world = World(launch_hook=None)
     instance = world.node(boot_s=5000).start("ready")

@@ -164,6 +164,7 @@ def unit(name: str) -> configparser.RawConfigParser:
 def test_the_worker_stops_before_the_model_server_and_has_time_to_drain() -> None:
     worker = unit("worker.service")
     assert "model-server.service" in worker["Unit"]["After"], "stop order is the reverse of the start order"
+    assert "ready.service" in worker["Unit"]["After"], "no job before the group counts the instance: a stop abandons it"
     assert worker["Service"]["KillSignal"] == "SIGTERM"
     assert worker["Service"]["Restart"] == "on-failure", "a drained worker stays down"
     assert int(worker["Service"]["TimeoutStopSec"]) >= 3600

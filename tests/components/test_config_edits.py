@@ -115,6 +115,47 @@ def test_a_given_network_makes_no_network(graph):
         assert group.inputs["vpcZoneIdentifiers"] == NETWORK["privateSubnetIds"]
 
 
+RESERVED = {"id": "cr-0123456789abcdef0", "instanceType": "g6.xlarge", "instances": 1}
+FIRST_POOL = ("inference-asg-dev", "inference-asg-dev-on-demand")  # the backstop launches into the first one's
+
+
+def test_reserved_capacity_changes_the_on_demand_group_and_what_the_functions_are_told(graph):
+    """The launch template stays as it is: its instances are not replaced, and spot ones never see the reservation."""
+    config = "inputs/environment/variables/FLEET_CONTROL_CONFIG"
+    types = ["g5.xlarge", "g6.xlarge", "g5.2xlarge", "g6.2xlarge", "g6.4xlarge"]
+    group = "inference-asg-on-demand/inputs"
+    overrides = f"{group}/mixedInstancesPolicy/launchTemplate/overrides"
+    held = {"id": "cr-0123456789abcdef0", "type": "g6.xlarge", "instances": 1}
+    before, after = graph("dev", monthlyBudgetUsd=900), graph("dev", monthlyBudgetUsd=900, capacityReservation=RESERVED)
+    assert _changes(before, after) == {
+        f"{group}/capacityReservationSpecification": (
+            None,
+            {
+                "capacityReservationPreference": "capacity-reservations-first",
+                "capacityReservationTarget": {"capacityReservationIds": ["cr-0123456789abcdef0"]},
+            },
+        ),
+        f"{group}/availabilityZoneDistribution": (
+            None,
+            {"capacityDistributionStrategy": "reservations-then-balanced"},
+        ),
+        f"{overrides}/0/instanceType": (types[0], types[1]),
+        f"{overrides}/1/instanceType": (types[1], types[0]),
+        f"inference-scale-to-zero/{config}/fleets/0/reservation": (None, held),
+        f"inference-controller/{config}/policy/on_demand_base": (0, 1),
+        "inference-backstop/inputs/autoscalingGroupName": FIRST_POOL,
+    }
+
+
+def test_a_base_keeps_the_on_demand_group_of_a_fleet_that_does_not_fall_back(graph):
+    config = "inputs/environment/variables/FLEET_CONTROL_CONFIG"
+    assert _changes(graph("dev"), graph("dev", onDemandBase=1, onDemandFallback=False)) == {
+        f"inference-controller/{config}/policy/on_demand_base": (0, 1),
+        f"inference-controller/{config}/policy/on_demand_fallback": (True, False),
+        "inference-backstop/inputs/autoscalingGroupName": FIRST_POOL,
+    }
+
+
 @pytest.mark.parametrize(("edit", "pools"), [({"spot": False}, ["on-demand"]), ({"onDemandFallback": False}, ["spot"])])
 def test_a_fleet_of_one_pool_has_one_group(edit, pools, graph):
     one = graph("dev", **edit)

@@ -9,6 +9,7 @@ import zipfile
 import golden
 import pytest
 from fleet_control.aws import config as functions
+from fleet_control.spend_law import Reservation
 from inference_worker import config as node
 
 from components import payloads
@@ -31,6 +32,7 @@ def test_each_function_finds_the_configuration_it_reads(stack, graph):
     assert controller.jobs_table == guard.fleets[0].jobs_table == f"inference-jobs-{stack}"
     assert controller.unlimited_reason is None
     assert controller.policy.cap == guard.fleets[0].cap
+    assert controller.job_timeout_s == 900
     assert keeper.queue_url == controller.queue_url
     assert guard.budget_name == f"inference-budget-{stack}"
 
@@ -76,3 +78,31 @@ def test_the_node_fetches_the_payload_that_was_stored(graph):
     (stored,) = graph("dev").of_type("aws:s3/bucketObjectv2:BucketObjectv2")
     assert stored.inputs["key"] == f"node/inference-dev/{payloads.node_zip().sha256}.zip"
     assert stored.inputs["source"] == {"file": payloads.node_zip().path.name}
+
+
+RESERVED = {"id": "cr-0123456789abcdef0", "instanceType": "g6.xlarge", "instances": 2}
+
+
+def test_the_functions_are_told_what_is_reserved_and_what_comes_first(graph):
+    one = graph("prod", capacityReservation=RESERVED, onDemandFallback=False)
+    environments = {
+        made.name: made.inputs["environment"]["variables"] for made in one.of_type("aws:lambda/function:Function")
+    }
+    policy = functions.controller(environments["inference-controller"]).policy
+    assert (policy.on_demand_base, policy.on_demand_fallback) == (2, False)
+    guard = functions.guard(environments["inference-scale-to-zero"])
+    assert guard.fleets[0].reservation == Reservation("cr-0123456789abcdef0", "g6.xlarge", 2)
+    assert "g6.xlarge" in guard.prices_usd_per_hour
+    assert one.outputs["budget"].startswith("$3,000.00 a month (UTC), $")
+    assert one.outputs["budget"].endswith(" of it fixed, $1,197.54 reserved")
+
+
+def test_without_a_reservation_nothing_is_told_of_one(graph):
+    one = graph("prod", onDemandBase=3)
+    environments = {
+        made.name: made.inputs["environment"]["variables"] for made in one.of_type("aws:lambda/function:Function")
+    }
+    policy = functions.controller(environments["inference-controller"]).policy
+    assert (policy.on_demand_base, policy.on_demand_fallback) == (3, True)
+    assert functions.guard(environments["inference-scale-to-zero"]).fleets[0].reservation is None
+    assert "reserved" not in one.outputs["budget"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_a_boot_is_cheap_with_the_image_in_the_regions_own_registry() -> None:
     assert costs.per_boot_usd(LOCAL, False, "eu-central-1") == 0
 
 
-def load(stack: str, **overrides: str) -> Settings:
+def load(stack: str, **overrides: Any) -> Settings:
     return Settings.from_stack_file(ROOT / f"Pulumi.{stack}.yaml", overrides=overrides)
 
 
@@ -64,3 +65,24 @@ def test_days_at_full_load_are_what_is_left_after_fixed_costs() -> None:
 def test_more_instances_shorten_the_days_and_a_large_budget_lasts_the_month() -> None:
     assert costs.days_at_full_load(load("dev", maxGpuInstances="2")) < costs.days_at_full_load(load("dev"))
     assert costs.days_at_full_load(load("dev", monthlyBudgetUsd="5000")) == 31
+
+
+RESERVED = {"id": "cr-0123456789abcdef0", "instanceType": "g5.xlarge", "instances": 2}
+
+
+def test_reserved_capacity_is_paid_all_month_and_its_instances_only_add_their_disks() -> None:
+    plain, held = load("prod"), load("prod", capacityReservation=RESERVED)
+    month = 2 * 1.006 * 744
+    assert costs.reserved_usd_per_month(held.capacity_reservation, held.region) == pytest.approx(month)
+    assert costs.reserved_usd_per_month(None, held.region) == 0
+    assert costs.idle_usd_per_month(held) - costs.idle_usd_per_month(plain) == pytest.approx(month)
+    dearest = 1.3232  # g6.4xlarge
+    saved = costs.full_load_usd_per_hour(plain) - costs.full_load_usd_per_hour(held)
+    assert saved == pytest.approx(2 * dearest)
+    spent = costs.idle_usd_per_month(held) + costs.days_at_full_load(held) * 24 * costs.full_load_usd_per_hour(held)
+    assert spent == pytest.approx(3000)
+
+
+def test_reserved_capacity_costs_what_its_region_asks() -> None:
+    s = load("prod", capacityReservation=RESERVED, **{"aws:region": "eu-central-1"})
+    assert costs.reserved_usd_per_month(s.capacity_reservation, "eu-central-1") == pytest.approx(2 * 1.006 * 1.26 * 744)

@@ -137,7 +137,7 @@ def test_every_function_has_logs_that_end_dead_letters_and_alarms(graph, stack):
     invokes = one.of_type("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
     assert {one.inputs["functionName"] for one in invokes} == functions
     assert all(one.inputs["destinationConfig"]["onFailure"]["destination"] for one in invokes)
-    watched = [alarm.inputs["dimensions"] for alarm in one.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")]
+    watched = [alarm.inputs.get("dimensions", {}) for alarm in one.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")]
     assert functions <= {dimensions.get("FunctionName") for dimensions in watched}
     queues = {queue.inputs["name"] for queue in one.of_type("aws:sqs/queue:Queue") if "dlq" in queue.name}
     assert queues <= {dimensions.get("QueueName") for dimensions in watched}
@@ -146,13 +146,38 @@ def test_every_function_has_logs_that_end_dead_letters_and_alarms(graph, stack):
 def test_every_alarm_reaches_people(graph, stack):
     (topic,) = [one for one in graph(stack).of_type("aws:sns/topic:Topic") if one.name == "inference-alerts"]
     for alarm in graph(stack).of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
-        (action,) = alarm.inputs["alarmActions"]
-        assert action.endswith(topic.inputs["name"])
+        (told,) = alarm.inputs["okActions"]
+        assert told.endswith(topic.inputs["name"])
+        assert alarm.inputs["alarmActions"][0] == told
+
+
+def test_the_backstop_alone_sets_off_a_policy_and_it_asks_for_one_spot_instance(graph, stack):
+    one = graph(stack)
+    (policy,) = one.of_type("aws:autoscaling/policy:Policy")
+    assert policy.inputs["autoscalingGroupName"] == f"inference-asg-{stack}"
+    assert (policy.inputs["policyType"], policy.inputs["adjustmentType"]) == ("StepScaling", "ExactCapacity")
+    assert [step["scalingAdjustment"] for step in policy.inputs["stepAdjustments"]] == [1]
+    alarms = one.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+    assert [alarm.name for alarm in alarms if len(alarm.inputs["alarmActions"]) > 1] == ["inference-backstop-alarm"]
+    assert one.named("inference-backstop-alarm").inputs["treatMissingData"] == "notBreaching"
+
+
+@pytest.mark.parametrize("edits", [{"spot": False}, {"onDemandBase": 1}])
+def test_where_the_first_instance_is_on_demand_the_backstop_asks_for_that(graph, edits):
+    (policy,) = graph("dev", **edits).of_type("aws:autoscaling/policy:Policy")
+    assert policy.inputs["autoscalingGroupName"] == "inference-asg-dev-on-demand"
+
+
+def test_a_dry_run_has_no_backstop(graph):
+    one = graph("dev", advanced={"dryRun": True})
+    assert one.of_type("aws:autoscaling/policy:Policy") == []
 
 
 def test_the_fixed_costs_count_every_alarm_and_key(graph, stack):
     """They are part of the budget: what is made here and not counted there is overspent."""
-    assert len(graph(stack).of_type("aws:cloudwatch/metricAlarm:MetricAlarm")) <= costs.ALARMS
+    alarms = graph(stack).of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+    read = [sum("metric" in query for query in alarm.inputs.get("metricQueries", [])) or 1 for alarm in alarms]
+    assert sum(read) <= costs.ALARMS
     assert len(graph(stack).of_type("aws:kms/key:Key")) == 1
     assert len(graph(stack).of_type("aws:ec2/natGateway:NatGateway")) == 1
 

@@ -133,3 +133,17 @@ def test_the_limit_reaches_aws_budgets_to_the_cent(usd):
 def test_a_budget_that_cannot_guard_is_refused(wrong, says):
     with pytest.raises(ValueError, match=says):
         Spending(**({"monthly_usd": 150, "fixed_usd_per_month": 47, "per_boot_usd": 0} | wrong))
+
+
+def test_a_reservation_is_used_first_and_a_full_or_cancelled_one_stops_no_launch():
+    """`only` would fail every launch then; even zones would leave the reservation's own zone for later."""
+    plan = fleet_plans.reserved_capacity("cr-0123456789abcdef0")
+    held = plan["capacity_reservation_specification"]
+    assert held["capacity_reservation_preference"] == "capacity-reservations-first"
+    assert held["capacity_reservation_target"] == {"capacity_reservation_ids": ["cr-0123456789abcdef0"]}
+    assert plan["availability_zone_distribution"] == {"capacity_distribution_strategy": "reservations-then-balanced"}
+    assert fleet_plans.reserved_first(["g5.xlarge", "g6.xlarge", "g6e.xlarge"], "g6.xlarge") == [
+        "g6.xlarge",
+        "g5.xlarge",
+        "g6e.xlarge",
+    ]

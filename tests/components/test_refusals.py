@@ -43,6 +43,8 @@ FLEET = aws.FleetRef(
     jobs_table="jobs",
     jobs_table_arn="arn:jobs",
 )
+BOTH = replace(FLEET, on_demand_group="inference-asg-dev-on-demand")
+HELD = aws.CapacityReservation("cr-0123456789abcdef0", "g5.xlarge", 2)
 GUARD = aws.BudgetRef("control", "arn:control", ["inference-dev"])
 
 
@@ -124,11 +126,18 @@ def test_what_is_right_is_taken(build):
         (fleet, {"boot_deadline_s": 7200}, "boot_deadline_s is 7200"),
         (fleet, {"drain_s": 7200}, "drain_s is 7200"),
         (fleet, {"disk_gb": 50}, "the image needs 75 GB"),
+        (fleet, {"reservation": HELD, "on_demand": False}, "without an on-demand group cannot use it"),
+        (fleet, {"reservation": replace(HELD, instance_type="g6.xlarge")}, "its type must be of the list"),
+        (fleet, {"reservation": replace(HELD, instances=3)}, "1 instance to max_instances"),
+        (guard, {"fleets": [replace(FLEET, reservation=HELD)]}, "fixed costs and reservations alone are 1543.93"),
         (guard, {"fleets": []}, "guards nothing"),
         (guard, {"fleets": [FLEET, FLEET]}, "names one twice"),
         (guard, {"emails": [f"{number}@example.com" for number in range(11)]}, "takes 10"),
         (scaler, {"budget": replace(GUARD, fleets=["other-dev"])}, "not inference-dev"),
         (scaler, {"budget": aws.Unlimited(reason="a test")}, "set ModelNode.allowance to False"),
+        (scaler, {"policy": aws.ScalingPolicy(slots=8, on_demand_base=3), "fleet": BOTH}, "0 to the cap of 2"),
+        (scaler, {"policy": aws.ScalingPolicy(slots=8, on_demand_base=1)}, "inference-dev has no on-demand group"),
+        (scaler, {"fleet": replace(BOTH, reservation=HELD)}, "pays for 2 reserved instances"),
         (policy, {"slots": 0}, "slots is 0"),
         (policy, {"wait_target_s": 0}, "wait_target_s is 0"),
         (policy, {"service_s": 0}, "service_s is 0"),
@@ -143,6 +152,13 @@ def test_what_is_right_is_taken(build):
 def test_what_cannot_work_is_refused_by_name(build, changes, says):
     with pytest.raises(ValueError, match=says):
         build(**changes)
+
+
+def test_a_reservation_fits_a_fleet_that_starts_with_it():
+    fleet(reservation=HELD)
+    guard(fleets=[replace(FLEET, reservation=HELD)], spending=aws.Spending(1600, 47, 0))
+    scaler(fleet=replace(BOTH, reservation=HELD), policy=aws.ScalingPolicy(slots=8, on_demand_base=2))
+    scaler(fleet=replace(BOTH, reservation=HELD, spot_group=None))  # without spot every instance can use it
 
 
 def test_a_limit_is_left_out_only_with_a_reason():

@@ -356,3 +356,34 @@ def test_a_value_that_holds_itself_or_repeats_itself_a_billion_times_is_shown_sh
     assert len(shown(loop)) <= 100
     assert len(shown(bomb)) <= 100
     assert shown(10**5000) == "a very large number"
+
+
+RESERVED = {"id": "cr-0123456789abcdef0", "instanceType": "g5.xlarge", "instances": 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "first", "on_demand"),
+    [
+        ({}, 0, True),
+        ({"onDemandFallback": False}, 0, False),
+        ({"onDemandFallback": False, "onDemandBase": 1}, 1, True),
+        ({"onDemandFallback": False, "capacityReservation": RESERVED}, 2, True),
+        ({"onDemandBase": 1, "capacityReservation": RESERVED}, 2, True),
+        ({"spot": False}, 0, True),
+    ],
+)
+def test_the_first_instances_are_the_base_or_all_that_is_reserved(
+    tmp_path: Path, config: dict, first: int, on_demand: bool
+) -> None:
+    s = Settings.from_stack_file(stack_file(tmp_path, monthlyBudgetUsd=3000, **config))
+    assert (s.on_demand_first, s.uses_on_demand) == (first, on_demand)
+
+
+def test_reserved_capacity_pays_for_its_part_of_a_floor(tmp_path: Path) -> None:
+    """Two reserved g5.xlarge are $1497 a month, whatever runs; a floor of two then adds its disks alone."""
+    s = Settings.from_stack_file(
+        stack_file(tmp_path, monthlyBudgetUsd=1600, spot=False, floor=2, capacityReservation=RESERVED)
+    )
+    assert s.floor == 2
+    with pytest.raises(SettingsError, match=r"must be affordable: 2 x g6\.xlarge on demand all month cost 1271"):
+        Settings.from_stack_file(stack_file(tmp_path, monthlyBudgetUsd=1250, spot=False, floor=2))

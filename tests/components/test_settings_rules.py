@@ -73,6 +73,7 @@ def test_every_setting_has_a_file_that_breaks_it() -> None:
         *keys_of(model.Model, "model."),
         *keys_of(model.Window, "schedule[0]."),
         *keys_of(model.ExistingNetwork, "network."),
+        *keys_of(model.CapacityReservation, "capacityReservation."),
         *keys_of(model.Advanced, "advanced."),
     ]
     assert [key for key in wanted if key not in broken] == []

@@ -118,7 +118,7 @@ class Scenario:
 
     def stopped_in_the_middle(self) -> None:
         """Each group has one node at work and one that boots; one worker hangs. AWS Budgets says: over budget."""
-        self.one_in_each_group(jobs=12)
+        self.one_in_each_group(jobs=40)
         self.desire(SPOT, 2)
         self.desire(ON_DEMAND, 2)
         self.reach(lambda: self.both("Pending:Wait"))

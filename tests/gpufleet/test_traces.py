@@ -12,13 +12,39 @@ from hypothesis import strategies as st
 
 from gpufleet.planner import traces
 
+# Days and requests as the sources publish them (the pools: the sum of their clients' rates).
+PUBLISHED = {
+    "office-hours": (14, 566_209),
+    "sporadic": (14, 361_631),
+    "nightly": (14, 473_434),
+    "daily-batch": (14, 4_568_077),
+    "diurnal": (14, 1_614_210),
+    "diurnal-large": (14, 22_820_877),
+    "pool-large": (14, 195.84 * 14 * 86400),
+    "pool-mid": (14, 1790.1 * 14 * 86400),
+    "pool-small": (14, 1174.4 * 14 * 86400),
+    "azure-code-week": (7, 16_803_691),
+    "azure-conv-week": (7, 27_303_995),
+    "azure-code-hour": (3440 / 86400, 8_819),
+    "burstgpt-week": (7, 16_953_018 / 872),
+    "burstgpt-61-days": (61, 1_429_737),
+}
+
 
 @pytest.mark.parametrize("name", traces.shipped())
-def test_shipped_profiles_name_their_source_and_licence(name: str) -> None:
+def test_shipped_profiles_name_their_source_and_licence_and_carry_its_requests(name: str) -> None:
     profile = traces.load(name)
+    assert profile.name == name
     assert profile.licence in {"Apache-2.0", "CC-BY-4.0"}
-    assert "/" in profile.source
-    assert profile.span_s == 7 * 86400
+    assert profile.source.startswith(("alibaba/ServeGen, ", "Azure/AzurePublicDataset, ", "HPMLL/BurstGPT, "))
+    days, requests = PUBLISHED[name]
+    assert profile.span_s == pytest.approx(days * 86400)
+    assert profile.jobs == pytest.approx(requests, rel=2e-3)
+
+
+def test_every_published_trace_is_shipped_and_small() -> None:
+    assert set(traces.shipped()) == set(PUBLISHED)
+    assert sum(path.stat().st_size for path in traces.PROFILES.glob("*.json")) < 150_000
 
 
 def test_arrivals_follow_the_rates_and_are_bursty() -> None:

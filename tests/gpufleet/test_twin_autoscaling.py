@@ -715,7 +715,8 @@ def put_policy(account: Account, *steps: dict[str, float], kind: str = "ExactCap
         ([step(1, 0, 10), step(2, 20)], "gap"),
         ([step(1, 0, 10), step(2, 5)], "overlap"),
         ([step(1, 10, 5)], "wrong way round"),
-        ([step(1), step(2)], "both bounds unspecified"),
+        ([step(1)], "both bounds unspecified"),
+        ([step(1, None, 0), step(-1, 0)], "must not be negative"),
     ],
 )
 def test_wrong_step_bounds(account: Account, steps: list[dict[str, float]], words: str) -> None:

@@ -101,7 +101,7 @@ def test_docs_config_writes_what_is_out_of_date(tmp_path: Path, monkeypatch: pyt
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| `dev` | 1 x 1 GPU | $150 a month | 3.0 days |\n| `prod` | 10 x 1 GPU | $3,000 a month |" in text
+    assert "| `dev` | 1 x 1 GPU | $150 a month | 3.1 days |\n| `prod` | 10 x 1 GPU | $3,000 a month |" in text
 
 
 def test_the_reference_page_names_every_setting_and_its_default() -> None:
@@ -165,3 +165,12 @@ def test_the_stack_files_point_their_editor_to_the_schema(stack: str) -> None:
     first = (ROOT / f"Pulumi.{stack}.yaml").read_text().splitlines()[0]
     assert first == "# yaml-language-server: $schema=schemas/stack.schema.json"
     assert (ROOT / "schemas" / "stack.schema.json").exists()
+
+
+def test_a_promise_that_cannot_be_kept_is_a_warning_and_no_fault(tmp_path: Path) -> None:
+    text = (ROOT / "Pulumi.dev.yaml").read_text()
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(re.sub(r"(?m)^config:$", "config:\n  gpu-inference:advanced: {coldStartSeconds: 600}", text))
+    done = gpufleet("validate", str(path))
+    assert (done.returncode, done.stdout.split()[:2]) == (0, ["OK", "Pulumi.dev.yaml"])
+    assert done.stderr.startswith("warning  Pulumi.dev.yaml  waitTargetSeconds is 300, but a fleet at zero needs 625 s")

@@ -344,7 +344,13 @@ CASES = (
            "suspendedProcesses": ["Launch"], "enabledMetrics": ["GroupMinSize"], "protectFromScaleIn": True,
            "healthCheckType": "EC2", "healthCheckGracePeriod": 600, "defaultCooldown": 10, "defaultInstanceWarmup": 0,
            "tags": [{"key": "b", "value": "2", "propagateAtLaunch": False}]},
-          {"protectFromScaleIn": None, "suspendedProcesses": None, "healthCheckGracePeriod": None})),
+          {"protectFromScaleIn": None, "suspendedProcesses": None, "healthCheckGracePeriod": None,
+           "availabilityZoneDistribution": {"capacityDistributionStrategy": "reservations-then-balanced"},
+           "capacityReservationSpecification": {
+               "capacityReservationPreference": "capacity-reservations-first",
+               "capacityReservationTarget": {"capacityReservationIds": ["cr-0123456789abcdef0"]}}},
+          {"capacityReservationSpecification": {"capacityReservationPreference": "none"},
+           "availabilityZoneDistribution": {"capacityDistributionStrategy": "balanced-best-effort"}})),
     Case("aws:autoscaling/group:Group",
          {"name": "plain", "minSize": 0, "maxSize": 2, "desiredCapacity": 0, "vpcZoneIdentifiers": ["{subnet1}"],
           "launchTemplate": {"id": "{template1}", "version": "1"}},
@@ -353,4 +359,13 @@ CASES = (
          {"name": "hook", "autoscalingGroupName": "made",
           "lifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING", "heartbeatTimeout": 600},
          ({"heartbeatTimeout": 900, "defaultResult": "ABANDON"}, {"defaultResult": "CONTINUE"})),
+    Case("aws:autoscaling/policy:Policy",
+         {"name": "policy", "autoscalingGroupName": "made", "policyType": "StepScaling",
+          "adjustmentType": "ExactCapacity",
+          "stepAdjustments": [{"metricIntervalLowerBound": "0", "scalingAdjustment": 1}]},
+         ({"metricAggregationType": "Maximum", "enabled": False, "adjustmentType": "ChangeInCapacity",
+           "stepAdjustments": [
+               {"metricIntervalLowerBound": "0.5", "metricIntervalUpperBound": "10", "scalingAdjustment": 1},
+               {"metricIntervalLowerBound": "10", "scalingAdjustment": 2}]},
+          {"enabled": None, "adjustmentType": "PercentChangeInCapacity", "minAdjustmentMagnitude": 2})),
 )  # fmt: skip

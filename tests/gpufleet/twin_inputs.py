@@ -19,6 +19,7 @@ IMPORTED_BY: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "aws:ec2/route:Route": lambda one: f"{one['routeTableId']}_{one['destinationCidrBlock']}",
     "aws:cloudwatch/eventTarget:EventTarget": lambda one: f"{one['rule']}/{one['targetId']}",
     "aws:autoscaling/lifecycleHook:LifecycleHook": lambda one: f"{one['autoscalingGroupName']}/{one['name']}",
+    "aws:autoscaling/policy:Policy": lambda one: f"{one['autoscalingGroupName']}/{one['name']}",
     "aws:lambda/permission:Permission": lambda one: f"{one['function']}/{one['statementId']}",
 }
 # S3 does not say in which of the three forms a body came: `read` is asked for it in the program's form, with a wrong

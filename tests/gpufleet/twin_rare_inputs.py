@@ -21,6 +21,7 @@ class Rare:
 
 GROUP = "aws:autoscaling/group:Group"
 HOOK = "aws:autoscaling/lifecycleHook:LifecycleHook"
+POLICY = "aws:autoscaling/policy:Policy"
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 FUNCTION = "aws:lambda/function:Function"
 ALARM_TYPE = "aws:cloudwatch/metricAlarm:MetricAlarm"
@@ -66,6 +67,11 @@ RARE = (
     Rare(GROUP, {"terminationPolicies": ["OldestInstance"]}, "the termination policies"),
     Rare(HOOK, {"notificationMetadata": "note"}),
     Rare(HOOK, {"roleArn": "{role_arn1}", "notificationTargetArn": "{queue_arn1}"}, "NotificationTargetARN, RoleARN"),
+    Rare(POLICY, {"policyType": None, "stepAdjustments": None}, "StepScaling policies, not simple ones"),
+    Rare(POLICY, {"stepAdjustments": [{"scalingAdjustment": 1}]}, "must not have both bounds unspecified"),
+    Rare(POLICY, {"stepAdjustments": [{"metricIntervalLowerBound": "0", "scalingAdjustment": -1}]}, "not be negative"),
+    Rare(POLICY, {"metricAggregationType": "Sum"}, "MetricAggregationType must be one of"),
+    Rare(POLICY, {"autoscalingGroupName": "nobody"}, "AutoScalingGroup name not found"),
     Rare("aws:budgets/budget:Budget", {"costTypes": {
         **dict.fromkeys(("includeDiscount", "includeOtherSubscription", "includeRecurring", "includeSubscription",
                          "includeSupport", "includeTax", "includeUpfront"), False), "useAmortized": True}}),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from fleet_control.aws.items import read, write
 
 QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/inference-queue-dev"
@@ -52,7 +52,9 @@ class FakeGroup:
 
 
 class World:
-    """Everything outside the functions. ``calls`` records every call that changes something, in order."""
+    """Everything outside the functions. ``calls`` records every call to Auto Scaling and EC2 that changes something,
+    in order; ``asked`` every call. ``on_call`` hears each call and may refuse it ("before"), lose its answer ("after"),
+    or raise."""
 
     def __init__(self, dynamodb: Any) -> None:
         self.db = dynamodb
@@ -71,6 +73,8 @@ class World:
         self.suspends = True
         self.on_sleep: Callable[[], None] = lambda: None
         self.before: dict[str, Callable[[], None]] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.on_call: Callable[[str, str], str | None] = lambda service, operation: None
         self._tables()
 
     def _tables(self) -> None:
@@ -94,7 +98,7 @@ class World:
         self.on_sleep()
 
     def client(self, service: str) -> Any:
-        return self.db if service == "dynamodb" else _Client(self, service)
+        return _Client(self, service)
 
     def log(self, record: dict[str, Any]) -> None:
         json.dumps(record)
@@ -119,6 +123,22 @@ class World:
         """An instance in service that its group asked for."""
         self.groups[group].desired += 1
         return self.add(group, launched=more.pop("launched", self.at - 900), **more)
+
+    def fails_to_boot(self, one: FakeInstance) -> None:
+        """The node gives its launch up; the group tells why and will replace it."""
+        why = "Lifecycle Action with token 1 was abandoned: Lifecycle Action Completed with ABANDON Result"
+        message = f"Instance failed to complete user's Lifecycle Action: {why}"
+        self.leaves(one, f"Launching a new EC2 instance: {one.id}.  Status Reason: {message}", "")
+
+    def leaves(self, one: FakeInstance, description: str, cause: str) -> None:
+        """The instance ends, and its group's activities say so in these words."""
+        one.state, one.ec2, one.ended = "Terminated", "terminated", self.at
+        self.told(one.group, description, "Cancelled", cause)
+
+    def told(self, group: str, description: str, status: str, cause: str = "") -> None:
+        """An activity of the group, the newest."""
+        told = {"Description": description, "Cause": cause, "StatusCode": status}
+        self.groups[group].activities.insert(0, {**told, "StartTime": datetime.fromtimestamp(self.at, UTC)})
 
     def listed(self, group: str) -> list[FakeInstance]:
         return [one for one in self.instances.values() if one.group == group and one.ec2 in ("pending", "running")]
@@ -158,7 +178,15 @@ class _Client:
             self.world.before.pop(operation, lambda: None)()
             if operation in self.world.failing:
                 raise fault(operation, self.world.failing[operation])
-            return getattr(_Calls(self.world), operation)(**request)
+            self.world.asked.append((self.service, operation))
+            verdict = self.world.on_call(self.service, operation)
+            if verdict == "before":
+                raise fault(operation, "Throttling", "Rate exceeded")
+            target = self.world.db if self.service == "dynamodb" else _Calls(self.world)
+            answer = getattr(target, operation)(**request)
+            if verdict == "after":
+                raise ReadTimeoutError(endpoint_url=operation)
+            return answer
 
         return call
 
@@ -212,12 +240,16 @@ class _Calls:
         one = self.world.instances.get(InstanceId)
         if one is None or one.ec2 != "running":
             raise fault("TerminateInstance", "ValidationError", f"Instance Id not found - {InstanceId}")
+        if one.state.startswith("Terminating"):
+            raise fault("TerminateInstance", "ScalingActivityInProgress", "already being terminated")
         group = self.world.groups[one.group]
         if ShouldDecrementDesiredCapacity and group.desired == 0:
             raise fault("TerminateInstance", "ValidationError", "desiredSize equals minSize")
         self.world.calls.append(("terminate", InstanceId, ShouldDecrementDesiredCapacity))
         group.desired -= ShouldDecrementDesiredCapacity
         one.state = "Terminating:Wait"
+        cause = f"At 12:00 instance {InstanceId} was taken out of service in response to a user request."
+        self.world.told(one.group, f"Terminating EC2 instance: {InstanceId}", "InProgress", cause)
 
     def suspend_processes(self, AutoScalingGroupName: str, ScalingProcesses: list[str]) -> None:
         self.world.calls.append(("suspend", AutoScalingGroupName, tuple(ScalingProcesses)))

@@ -19,6 +19,7 @@ CONTROLLER: dict[str, Any] = {
     "control_table": CONTROL,
     "budget": {"limit": True},
     "template_id": "lt-1",
+    "job_timeout_s": 900,
     "metric_namespace": "GpuInference",
     "dry_run": False,
     "policy": {
@@ -29,6 +30,9 @@ CONTROLLER: dict[str, Any] = {
         "floor": 0,
         "cap": 4,
         "windows": [],
+        "drain_s": 300,
+        "on_demand_base": 0,
+        "on_demand_fallback": True,
     },
 }
 GUARD: dict[str, Any] = {
@@ -56,6 +60,7 @@ GUARD: dict[str, Any] = {
             "cap": 4,
             "drain_s": 300,
             "disk_usd_per_hour": 0.01,
+            "reservation": None,
         }
     ],
 }

@@ -38,7 +38,8 @@ def test_handlers_import_from_the_zip(deployed: Path) -> None:
 
 
 def test_the_laws_need_the_standard_library_only(deployed: Path) -> None:
-    code = "import fleet_control.scaling_law, fleet_control.spend_law; print('boto3' in sys.modules)"
+    laws = ", ".join(f"fleet_control.{name}_law" for name in ("scaling", "spend", "boot", "health"))
+    code = f"import {laws}; print('boto3' in sys.modules)"
     assert run(deployed, code, "-S", "-I") == "False"
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from fleet_control.spend_law import (
     Latch,
     Ledger,
     Prices,
+    Reservation,
     Running,
     Situation,
     committed_usd,
     headroom_usd,
+    inside,
     judge,
     launch_usd,
     meter,
@@ -140,6 +143,108 @@ def test_prices_spot_when_known_and_the_dearest_for_the_unknown() -> None:
     assert prices.running(replace(spot, type="g5.2xlarge")) == 1.212, "spot is never charged above on-demand"
     assert prices.running(replace(spot, type="p9.huge")) == 1.861
     assert prices.stopping(spot) == 1.006, "what is committed is committed at the on-demand price"
+
+
+HELD = Reservation("cr-1", "g5.xlarge", 2)
+RESERVING = replace(PRICES, reserved=(HELD,))
+
+
+def test_reserved_capacity_is_charged_whether_used_or_not() -> None:
+    ledger = meter(opened(NOV), [], RESERVING, NOV + 10 * HOUR)[-1]
+    assert ledger.spent_usd == pytest.approx(10 * (2 * 1.006) + 10 * 36 / 720)
+    closed, december = meter(opened(DEC - HOUR), [], RESERVING, DEC + 3 * HOUR)
+    assert closed.fixed_usd == pytest.approx(2 * 1.006 + 36 / 720), "time is split at the first of the month"
+    assert december.fixed_usd == pytest.approx(3 * 2 * 1.006 + 3 * 36 / 744)
+
+
+def test_what_runs_inside_a_reservation_adds_its_disk_and_its_boot_alone() -> None:
+    here = node("i-1", NOV, reservation="cr-1", disk_usd_per_hour=0.01)
+    ledger = meter(opened(NOV), [here], RESERVING, NOV + 10 * HOUR)[-1]
+    assert ledger.instance_usd == 0
+    assert ledger.disk_usd == pytest.approx(0.1)
+    assert ledger.boot_usd == pytest.approx(0.05)
+    assert ledger.fixed_usd == pytest.approx(10 * 2 * 1.006 + 10 * 36 / 720)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"reservation": ""}, "nobody says that it runs there"),
+        ({"reservation": "cr-2"}, "another reservation"),
+        ({"reservation": "cr-1", "type": "g5.2xlarge"}, "not the type that was declared"),
+    ],
+)
+def test_what_is_not_known_to_run_inside_is_charged_in_full(change: dict[str, Any], why: str) -> None:
+    one = node("i-1", NOV, **change)
+    assert inside([one], RESERVING) == frozenset(), why
+    ledger = meter(opened(NOV), [one], RESERVING, NOV + HOUR)[-1]
+    assert ledger.instance_usd == pytest.approx(PRICES.on_demand[one.type]), why
+
+
+def test_a_reservation_pays_for_no_more_instances_than_it_was_said_to_hold() -> None:
+    """The settings may say less than EC2 holds; then only as many are free, the oldest first."""
+    nodes = [node(f"i-{n}", NOV + n, reservation="cr-1") for n in range(4)]
+    assert inside(reversed(nodes), RESERVING) == {"i-0", "i-1"}
+    gone = [replace(nodes[0], ended_at=NOV + HOUR), *nodes[1:]]
+    assert inside(gone, RESERVING) == {"i-1", "i-2"}, "one that ended makes room"
+
+
+def test_an_instance_that_loses_its_reservation_is_charged_from_the_last_tick_on() -> None:
+    here = node("i-1", NOV, reservation="cr-1")
+    ledger = meter(opened(NOV), [here], RESERVING, NOV + HOUR)[-1]
+    ledger = meter(ledger, [replace(here, reservation="")], RESERVING, NOV + HOUR + 60)[-1]
+    assert ledger.instance_usd == pytest.approx(1.006 / 60)
+    ledger = meter(ledger, [here], PRICES, NOV + HOUR + 120)[-1]
+    assert ledger.instance_usd == pytest.approx(2 * 1.006 / 60), "the same when the settings name it no more"
+
+
+def test_a_replacement_in_the_same_place_is_charged_a_tick_at_most() -> None:
+    """The old instance's last seconds are not known to have been inside: they count, once."""
+    single = replace(PRICES, reserved=(replace(HELD, instances=1),))
+    old = node("i-1", NOV, reservation="cr-1")
+    ledger = meter(opened(NOV), [old], single, NOV + HOUR)[-1]
+    ended, new = replace(old, ended_at=NOV + HOUR + 30), node("i-2", NOV + HOUR + 40, reservation="cr-1")
+    for minute in (1, 2, 3):
+        ledger = meter(ledger, [ended, new], single, NOV + HOUR + 60 * minute)[-1]
+    assert ledger.instance_usd == pytest.approx(30 * 1.006 / 3600)
+
+
+def test_committed_holds_the_reservation_to_the_end_of_the_month() -> None:
+    at = NOV + 15 * 24 * HOUR
+    here, beside = node("i-1", NOV, reservation="cr-1", disk_usd_per_hour=0.01), node("i-2", NOV)
+    rest = 2 * 1.006 * 15 * 24 + 18.0
+    assert committed_usd([], [], RESERVING, at) == pytest.approx(rest)
+    expected = rest + (0.01 + 1.006) * 1050 / 3600
+    assert committed_usd([here, beside], [], RESERVING, at) == pytest.approx(expected), "its seconds are in the rest"
+    owed = [(1, 300, 0.01)]
+    assert committed_usd([], owed, RESERVING, at) > rest, "what is still to come may land outside: in full"
+
+
+def test_a_reservation_of_an_unknown_type_costs_the_dearest() -> None:
+    prices = replace(PRICES, reserved=(replace(HELD, type="p9.huge"),))
+    assert prices.reserved_per_hour == pytest.approx(2 * 1.861)
+
+
+@settings(max_examples=100, deadline=None)
+@given(lives_of_instances, tick_times, st.sets(st.integers(0, 5)))
+def test_a_reservation_never_makes_a_month_cheaper_than_its_use(
+    lives: list[tuple[float, float]], ticks: list[float], here: set[int]
+) -> None:
+    """Its hours all the time, and what runs outside it on top, whenever the guard looks."""
+    start, end = NOV, NOV + 60 * HOUR
+    lives = [(start + a, b) for a, b in lives]
+    many = replace(PRICES, reserved=(replace(HELD, instances=len(lives) or 1),))
+
+    def seen(at: float) -> list[Running]:
+        return [replace(one, reservation="cr-1" if int(one.id[2:]) in here else "") for one in listed(lives, at)]
+
+    ledger = opened(start)
+    for at in [*sorted(start + t for t in ticks), end]:
+        ledger = meter(ledger, seen(at), many, at)[-1]
+    outside = [(a, b) for n, (a, b) in enumerate(lives) if n not in here]
+    apart = sum(max(60.0, min(length, end - begun)) for begun, length in outside if begun < end) * 1.006 / HOUR
+    assert ledger.instance_usd == pytest.approx(apart)
+    assert ledger.fixed_usd == pytest.approx(60 * many.reserved_per_hour + 60 * 36 / 720)
 
 
 def test_committed_counts_what_is_owed_and_the_rest_of_the_month() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ..ports import Bill, Heartbeat, JobRow, Outcome, Status
+from ..ports import Allowance, Bill, Heartbeat, JobRow, Outcome, Status
 from .errors import asking, code
 
 # Longer than a message can live (10 days on the queue, 14 among the dead letters): a late copy must find its row.
@@ -166,11 +166,14 @@ class FleetTable:
             launched_at=_float(item, "launched_at"),
         )
 
-    def allowance(self) -> float | None:
+    def allowance(self) -> Allowance | None:
         key = {"pk": self._fleet, "sk": _text("allowance")}
         with asking("allowance"):
             item = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item", {})
-        return _float(item, "until") if "until" in item else None
+        if "until" not in item:
+            return None
+        heard = _float(item, "controller_at") if "controller_at" in item else None
+        return Allowance(_float(item, "until"), _float(item, "at"), heard)
 
 
 def _job_key(job_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Auto Scaling groups and their lifecycle hooks."""
+"""Auto Scaling groups, their lifecycle hooks and their scaling policies."""
 
 from __future__ import annotations
 
@@ -63,6 +63,14 @@ _SETTINGS = {
     "protectFromScaleIn": Prop("NewInstancesProtectedFromScaleIn", default=False),
     "maxInstanceLifetime": Prop(default=0),
     "terminationPolicies": Prop(default=["Default"]),
+    "capacityReservationSpecification": block(
+        {
+            "capacityReservationPreference": Prop(computed=True),
+            "capacityReservationTarget": block({"capacityReservationIds": Prop(kind="set")}),
+        },
+        computed=True,
+    ),
+    "availabilityZoneDistribution": block(names("capacityDistributionStrategy", computed=True), computed=True),
 }
 _STEP_S = 15.0
 _DRAIN_LIMIT_S = 600.0  # the provider's own time limit for a deletion
@@ -256,4 +264,55 @@ class LifecycleHook(Handler):
         )
 
 
-HANDLERS = (Group, LifecycleHook)
+_POLICY = {
+    "policyType": Prop(default="SimpleScaling"),
+    **names("adjustmentType minAdjustmentMagnitude"),
+    "metricAggregationType": Prop(computed=True),
+    "enabled": Prop(default=True),
+    "stepAdjustments": blocks(
+        {**names("metricIntervalLowerBound metricIntervalUpperBound", kind="number"), "scalingAdjustment": Prop()},
+        kind="set",
+    ),
+}
+
+
+class Policy(Handler):
+    type = "aws:autoscaling/policy:Policy"
+    naming = Naming(prefix_prop=None)
+    gone = ("ValidationError",)
+    props = table({"name": Prop(replace=True), "autoscalingGroupName": Prop(replace=True), **_POLICY})
+    outputs = "arn"
+
+    def make(self, cloud: Account, inputs: Inputs) -> str:
+        cloud.client("autoscaling").put_scaling_policy(
+            AutoScalingGroupName=inputs["autoscalingGroupName"], PolicyName=inputs["name"], **to_api(_POLICY, inputs)
+        )
+        return inputs["name"]
+
+    def imported(self, identifier: str) -> tuple[str, Inputs]:
+        group, name = split_import(self.type, identifier, "/", "GROUP/POLICY")
+        return name, {"autoscalingGroupName": group, "name": name}
+
+    def look(self, cloud: Account, identifier: str, inputs: Inputs) -> Outputs | None:
+        group = inputs["autoscalingGroupName"]
+        answer = cloud.client("autoscaling").describe_policies(AutoScalingGroupName=group, PolicyNames=[identifier])
+        if not answer["ScalingPolicies"]:
+            return None
+        live = answer["ScalingPolicies"][0]
+        return {
+            "name": identifier,
+            "autoscalingGroupName": group,
+            **from_api(_POLICY, live),
+            "arn": live["PolicyARN"],
+        }
+
+    def modify(self, cloud: Account, identifier: str, olds: Inputs, news: Inputs, changed: set[str]) -> None:
+        self.make(cloud, {"enabled": True, **news})
+
+    def remove(self, cloud: Account, identifier: str, outputs: Mapping[str, Any]) -> None:
+        cloud.client("autoscaling").delete_policy(
+            AutoScalingGroupName=outputs["autoscalingGroupName"], PolicyName=identifier
+        )
+
+
+HANDLERS = (Group, LifecycleHook, Policy)

@@ -24,9 +24,9 @@ class Prop:
     `api`: its name in the AWS request (None: the wire name with a capital). `replace`: a change replaces the resource.
     `default`: what AWS or the provider takes when the program says nothing. `computed`: the program may leave it to
     AWS, so its absence is never a change. `kind`: "json" (text compared as JSON), "set" (order means nothing), "flag"
-    (a boolean that Pulumi carries as text), "tags" and "pairs" (an object that AWS writes as a list of Key/Value or
-    Name/Value), "time" (a moment as text), "key" (a KMS key by its id or ARN), "asset" (a file or archive, compared by
-    content).
+    and "number" (a boolean and a number that Pulumi carries as text), "tags" and "pairs" (an object that AWS writes as
+    a list of Key/Value or Name/Value), "time" (a moment as text), "key" (a KMS key by its id or ARN), "asset" (a file
+    or archive, compared by content).
     `fields`: the properties of an object, or with `many` of each object in a list. `kept`: why the twin does not apply
     it, as a sentence (it is kept in the state and answered from there).
     """
@@ -125,6 +125,7 @@ _CANONICAL: dict[str, Callable[[Any], Any]] = {
     "json": lambda value: json.loads(value) if isinstance(value, str) else value,
     "set": sorted,
     "flag": lambda value: str(value).lower(),
+    "number": float,
     "key": lambda value: value.rsplit("/", 1)[-1],
     "asset": lambda value: value.get("sha256") if isinstance(value, dict) else value,
 }
@@ -215,6 +216,8 @@ def _to_api(prop: Prop, value: Any) -> Any:
     match prop.kind:
         case "flag":
             return str(value).lower() == "true"
+        case "number":
+            return float(value)
         case "tags":
             return as_list(value)
         case "pairs":
@@ -249,6 +252,7 @@ def as_dict(tags: Iterable[Mapping[str, str]] | None, key: str = "Key", value: s
 
 _FROM_API: dict[str, Callable[[Any], Any]] = {
     "flag": lambda value: str(value).lower(),
+    "number": lambda value: f"{value:g}",
     "tags": as_dict,
     "pairs": lambda value: as_dict(value, "Name"),
     "json": lambda value: value if isinstance(value, str) else json.dumps(value),

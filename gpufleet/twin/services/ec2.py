@@ -1,8 +1,8 @@
 """The API over EC2 instances. Networks and launch templates are moto's.
 
 Ours: DescribeInstances, TerminateInstances, DescribeSpotPriceHistory, the check that DeleteSubnet needs, template
-versions made from another version. Every other operation on instances is refused by name, as moto would answer it from
-instances that it does not have.
+versions made from another version, capacity reservations (`reservations.py`). Every other operation on instances is
+refused by name, as moto would answer it from instances that it does not have.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from ..cloud import Cloud
 from ..errors import AwsError, NotModelledError
 from ..iam_resources import tagged_instances
 from .machines import Instance, Machines
-from .model import Answer, Model, operation, tag_list, unix
+from .model import Answer, operation, tag_list, unix
+from .reservations import ReservationCalls
 from .spot_market import HISTORY_S
 
 STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48}
@@ -37,7 +38,7 @@ _REFUSED = frozenset(
 )  # fmt: skip
 
 
-class Ec2(Model):
+class Ec2(ReservationCalls):
     """The instances of the account are `machines`, their spot market `machines.market`."""
 
     service = "ec2"
@@ -45,6 +46,7 @@ class Ec2(Model):
     def __init__(self, cloud: Cloud) -> None:
         super().__init__(cloud)
         self.machines = Machines(cloud)
+        self.reservations = self.machines.reservations
         self.on_network_change: list[Callable[[], object]] = []  # a NAT gateway was made or deleted
         self._zones: list[str] = []
         cloud.authorizer.rules[("ec2", "TerminateInstances")] = tagged_instances(
@@ -177,6 +179,8 @@ class Ec2(Model):
         }
         if instance.spot:
             shown["InstanceLifecycle"] = "spot"
+        if instance.reservation and self.reservations.all[instance.reservation].ended is None:
+            shown["CapacityReservationId"] = instance.reservation
         if instance.ended_by:
             transition, code, message = _REASONS[instance.ended_by]
             ended = moment(instance.ended_at or 0.0)

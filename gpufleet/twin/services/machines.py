@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..cloud import Cloud
+from .reservations import Reservations
 from .spot_market import SpotMarket
 
 VISIBLE_AFTER_END_S = 3600.0
@@ -45,7 +46,8 @@ class LaunchSpec:
 
 @dataclass
 class Instance:
-    """One instance. Times are unix seconds; `ended_at`: left pending/running; `gone_at`: terminated."""
+    """One instance. Times are unix seconds; `ended_at`: left pending/running; `gone_at`: terminated. `reservation`: id
+    of the capacity reservation that it was launched into."""
 
     id: str
     type: str
@@ -60,6 +62,7 @@ class Instance:
     ended_at: float | None = None
     gone_at: float | None = None
     ended_by: EndedBy = ""
+    reservation: str = ""
     interruption_at: float | None = None  # when a spot interruption that was announced takes place
 
     @property
@@ -87,6 +90,7 @@ class Machines:
         self.cloud = cloud
         self.market = SpotMarket(cloud.clock.now(), cloud.random.getrandbits(64))
         self.instances: dict[str, Instance] = {}
+        self.reservations = Reservations(cloud, self.instances)
         self.on_change: list[Callable[[Instance], None]] = []
         self.boot_seconds: Callable[[], float] = lambda: cloud.random.uniform(20, 40)
         self._fail_boots = 0
@@ -114,15 +118,18 @@ class Machines:
 
     # -- life -------------------------------------------------------------------------------------------------
 
-    def launch(self, spec: LaunchSpec, instance_type: str, zone: str, subnet_id: str, *, spot: bool) -> Instance:
-        """Start an instance. Raises `CapacityError` with the words an Auto Scaling activity shows."""
+    def launch(
+        self, spec: LaunchSpec, instance_type: str, zone: str, subnet_id: str, *, spot: bool, reservation: str = ""
+    ) -> Instance:
+        """Start an instance, in the `reservation` if one is given (which has room for it). Raises `CapacityError` with
+        the words an Auto Scaling activity shows."""
         now = self.cloud.clock.now()
         if spot and not self.market.has_spot(instance_type, zone, now):
             raise CapacityError(
                 "Could not launch Spot Instances. UnfulfillableCapacity - Unable to fulfill capacity due to your "
                 "request configuration. Please adjust your request and try again. Launching EC2 instance failed."
             )
-        if not spot and not self.market.on_demand_available(instance_type, zone, now):
+        if not spot and not reservation and not self.market.on_demand_available(instance_type, zone, now):
             raise CapacityError(
                 "Could not launch On-Demand Instances. InsufficientInstanceCapacity - We currently do not have "
                 f"sufficient {instance_type} capacity in the Availability Zone you requested ({zone}). Our system "
@@ -137,6 +144,7 @@ class Machines:
             spec=spec,
             launched_at=now,
             tags=dict(spec.tags),
+            reservation=reservation,
         )
         self.instances[instance.id] = instance
         self._changed(instance)

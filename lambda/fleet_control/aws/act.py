@@ -1,18 +1,23 @@
-"""Carries a decision out: cancel, launch, drain. Launches pass the gate and the budget's admission first."""
+"""Carries a decision out: launch, cancel, drain. Launches pass the gate, the boot law and the budget's admission.
+
+Desired goes up first, then instances are drained by name with decrement: what is to replace them is on its way.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from .. import boot_law
 from ..scaling_law import ON_DEMAND, SPOT, Decision
 from . import runtime
 from .config import ControllerConfig
 from .groups import Group, busy_with_another_change, describe, drain
+from .items import error_code
 from .observe import Sighting
 from .store import Rows, forget_suspended, reserve
 
@@ -22,10 +27,52 @@ NEVER_RESUMED = "AZRebalance"  # it kills busy nodes to even out zones
 
 @dataclass
 class Outcome:
-    """What was done (``acts``) and what was refused (``refusals``), as short clauses with numbers."""
+    """What was done (``acts``) and what was refused (``refusals``), as short clauses with numbers. ``replaced``: a dead
+    or hung node was drained."""
 
     acts: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    replaced: bool = False
+
+
+@dataclass
+class Hands:
+    """What a look may do. ``claim`` shows that the run still holds the lease, and raises if it does not; nothing is
+    changed before it was called. In a dry run nothing is changed, and nothing claimed."""
+
+    config: ControllerConfig
+    claim: Callable[[], None]
+    outcome: Outcome
+
+    def change(self, words: str, step: Callable[[], Any]) -> Any:
+        """Makes a change and notes it; the step's result, None in a dry run."""
+        result = None
+        if not self.config.dry_run:
+            self.claim()
+            result = step()
+        self.outcome.acts.append(words)
+        return result
+
+    def set_desired(self, group: Group, number: int) -> None:
+        self.change(
+            f"{group.name} desired {group.desired} -> {number}",
+            lambda: runtime.client("autoscaling").set_desired_capacity(
+                AutoScalingGroupName=group.name, DesiredCapacity=number, HonorCooldown=False
+            ),
+        )
+
+    def drain(self, group: Group, instance_id: str, why: str = "") -> Group:
+        """The group afterwards. An instance that cannot be terminated (any more) is left to the next look."""
+        try:
+            after = self.change(
+                f"drain {instance_id}{why}", lambda: drain(runtime.client("autoscaling"), group, instance_id)
+            )
+        except ClientError as error:
+            if error_code(error) != "ValidationError":
+                raise
+            self.outcome.refusals.append(f"{instance_id} is not drained: {error}")
+            return group
+        return after or group
 
 
 def gate(config: ControllerConfig, rows: Rows, allowance_until: float, at: float) -> str | None:
@@ -44,108 +91,113 @@ def gate(config: ControllerConfig, rows: Rows, allowance_until: float, at: float
     return None
 
 
-def apply(config: ControllerConfig, decision: Decision, sighting: Sighting, rows: Rows) -> Outcome:
+def apply(hands: Hands, decision: Decision, sighting: Sighting, rows: Rows) -> None:
     """Brings the groups to the decision. A group that is busy with another change is left for the next look."""
-    outcome = Outcome()
-    leaving = set(decision.drain)
+    room, why = boot_law.room(sighting.boots, len(sighting.booting), sighting.at)
+    surplus = boot_law.surplus(sighting.boots, sighting.booting)
     for pool, group in sighting.groups.items():
+        mine = [one.id for one in group.members if one.id in decision.drain and not one.leaving]
         share = {SPOT: decision.spot, ON_DEMAND: decision.on_demand}[pool]
-        mine = [one.id for one in group.members if one.id in leaving and not one.leaving]
         target = share + len(mine) + sighting.going.get(pool, 0)
+        if room is not None:
+            allowed = min(target, group.present + room)
+            if allowed < target and target > group.present:
+                _refuse(hands.outcome, target - group.present, allowed - group.present, why)
+            target, room = allowed, room - max(0, allowed - group.present)
         try:
-            after = _drain_dead(config, group, sighting.dead, outcome)
-            target -= group.present - after.present
-            if target > max(after.desired, after.present):
-                _launch(config, after, target, rows, sighting, outcome)
-            elif target < after.desired and after.desired > after.present:
-                _cancel(config, after, target, outcome)
+            after = _resize(hands, group, target, rows, sighting)
             for instance_id in mine:
-                outcome.acts.append(f"drain {instance_id}")
-                if not config.dry_run:
-                    after = drain(runtime.client("autoscaling"), after, instance_id)
+                after = hands.drain(after, instance_id)
+            for instance_id in (one.id for one in group.members if one.id in surplus and not one.leaving):
+                after = hands.drain(after, instance_id, ": launched by its group while the version is held")
+            if sighting.replace in {one.id for one in group.members}:
+                drained = hands.drain(after, str(sighting.replace), f": {sighting.sick[str(sighting.replace)]}")
+                hands.outcome.replaced = drained is not after
         except ClientError as error:
             if not busy_with_another_change(error):
                 raise
-            outcome.refusals.append(f"{group.name} is busy with another change")
-    return outcome
+            hands.outcome.refusals.append(f"{group.name} is busy with another change")
 
 
-def _drain_dead(config: ControllerConfig, group: Group, dead: tuple[str, ...], outcome: Outcome) -> Group:
-    """Removes one dead node a look, so that a failure of the table cannot empty the fleet at once."""
-    mine = [one.id for one in group.members if one.id in dead[:1]]
-    for instance_id in mine:
-        outcome.acts.append(f"drain {instance_id}: in service, but its worker is silent")
-        if not config.dry_run:
-            group = drain(runtime.client("autoscaling"), group, instance_id)
+def _refuse(outcome: Outcome, wanted: int, allowed: int, why: str) -> None:
+    outcome.refusals.append(f"only {allowed} of {wanted} launches: {why}" if allowed > 0 else f"no launch: {why}")
+
+
+def _resize(hands: Hands, group: Group, target: int, rows: Rows, sighting: Sighting) -> Group:
+    """Launches what is missing, or cancels what has not launched; the group afterwards."""
+    base = max(group.desired, group.present)
+    if target > base:
+        number = _admitted(hands, target - base, rows, sighting)
+        if number > 0:
+            hands.set_desired(group, base + number)
+            return replace(group, desired=base + number)
+    elif target < group.desired and group.desired > group.present:
+        return _cancel(hands, group, target)
     return group
 
 
-def _launch(
-    config: ControllerConfig, group: Group, target: int, rows: Rows, sighting: Sighting, outcome: Outcome
-) -> None:
-    base = max(group.desired, group.present)
-    number, why = target - base, gate(config, rows, sighting.allowance_until, sighting.at)
+def _admitted(hands: Hands, number: int, rows: Rows, sighting: Sighting) -> int:
+    """How many of ``number`` launches gate and budget let through."""
+    config, wanted = hands.config, number
+    why = gate(config, rows, sighting.allowance_until, sighting.at)
     if why is not None:
         number = 0
     elif config.unlimited_reason is None:
-        number, why = _admit(config, number, rows.budget, sighting.at)
+        number, why = _admit(hands, number, rows.budget, sighting.at)
     if why is not None:
-        outcome.refusals.append(f"no launch: {why}" if number == 0 else why)
-    if number == 0:
-        return
-    outcome.acts.append(f"{group.name} desired {group.desired} -> {base + number}")
-    if not config.dry_run:
-        runtime.client("autoscaling").set_desired_capacity(
-            AutoScalingGroupName=group.name, DesiredCapacity=base + number, HonorCooldown=False
-        )
+        _refuse(hands.outcome, wanted, number, why)
+    return number
 
 
-def _admit(config: ControllerConfig, number: int, budget: Mapping[str, Any], at: float) -> tuple[int, str | None]:
+def _admit(hands: Hands, number: int, budget: Mapping[str, Any], at: float) -> tuple[int, str | None]:
     """How many of ``number`` launches the headroom pays for, reserved; and what to say if it is not all of them."""
     each, left = float(budget.get("launch_usd", math.inf)), float(budget.get("headroom_usd", 0))
     fits = min(number, int(left / each)) if 0 < each < math.inf else 0
     short = f"${left:.2f} headroom, ${each:.2f} a launch"
     if fits <= 0:
         return 0, short
-    if not config.dry_run and not reserve(config.control_table, fits * each, at, at - FRESH_S):
-        return 0, f"headroom was taken by another fleet ({short})"
-    return fits, None if fits == number else f"only {fits} of {number} launches: {short}"
+    if not hands.config.dry_run:
+        hands.claim()
+        if not reserve(hands.config.control_table, fits * each, at, at - FRESH_S):
+            return 0, f"headroom was taken by another fleet ({short})"
+    return fits, None if fits == number else short
 
 
-def _cancel(config: ControllerConfig, group: Group, target: int, outcome: Outcome) -> None:
+def _cancel(hands: Hands, group: Group, target: int) -> Group:
     """Lowers desired to what is present (never below it), so that nothing but the not yet launched is given up."""
     fresh = describe(runtime.client("autoscaling"), [group.name]).get(group.name, group)
     wanted = max(target, fresh.present)
     if wanted >= fresh.desired:
-        return
-    outcome.acts.append(f"{group.name} desired {fresh.desired} -> {wanted}")
-    if not config.dry_run:
-        runtime.client("autoscaling").set_desired_capacity(
-            AutoScalingGroupName=group.name, DesiredCapacity=wanted, HonorCooldown=False
-        )
+        return fresh
+    hands.set_desired(fresh, wanted)
+    return replace(fresh, desired=wanted)
 
 
-def resume(config: ControllerConfig, rows: Rows) -> list[str]:
+def resume(hands: Hands, rows: Rows) -> None:
     """After the latch was cleared: makes each group owe nothing, then resumes what the guard suspended, then says so.
 
     Desired must not exceed what is present (0 after a complete stop) before Launch is resumed, so that resuming by
     itself launches nothing; the law decides afresh at the next look. Only recorded processes are resumed.
     """
-    client, acts = runtime.client("autoscaling"), []
+    config, client = hands.config, runtime.client("autoscaling")
     recorded = rows.suspended(config.groups.values())
     for name, group in sorted(describe(client, recorded).items()):
         if config.dry_run:
-            acts.append(f"resume {name}")
+            hands.outcome.acts.append(f"resume {name}")
             continue
         if group.desired > group.present:
-            client.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=group.present, HonorCooldown=False)
+            hands.set_desired(group, group.present)
             again = describe(client, [name])[name]
             if again.desired > again.present:
-                acts.append(f"{name} still asks for {again.desired}; resumed at the next look")
+                hands.outcome.refusals.append(f"{name} still asks for {again.desired}; resumed at the next look")
                 continue
         processes = [one for one in recorded[name] if one != NEVER_RESUMED]
-        if processes:  # an empty list would resume every process
-            client.resume_processes(AutoScalingGroupName=name, ScalingProcesses=processes)
-        forget_suspended(config.control_table, name, rows.generation)
-        acts.append(f"resume {name}: {', '.join(processes) or 'nothing was suspended by the guard'}")
-    return acts
+        words = f"resume {name}: {', '.join(processes) or 'nothing was suspended by the guard'}"
+        hands.change(words, lambda name=name, processes=processes: _resume(config, name, processes, rows.generation))
+
+
+def _resume(config: ControllerConfig, name: str, processes: list[str], generation: int) -> None:
+    if processes:  # an empty list would resume every process
+        client = runtime.client("autoscaling")
+        client.resume_processes(AutoScalingGroupName=name, ScalingProcesses=processes)
+    forget_suspended(config.control_table, name, generation)

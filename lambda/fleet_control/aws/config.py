@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from ..scaling_types import Policy, Window
+from ..spend_law import Reservation
 
 VARIABLE = "FLEET_CONTROL_CONFIG"
 T = TypeVar("T")
@@ -19,7 +20,8 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class ControllerConfig:
-    """What the controller watches and may change. ``unlimited_reason`` is None when a budget guard admits launches."""
+    """What the controller watches and may change. ``unlimited_reason`` is None when a budget guard admits launches;
+    ``job_timeout_s``: the longest a job may take, None if nobody knows."""
 
     stack: str
     fleet: str
@@ -30,6 +32,7 @@ class ControllerConfig:
     control_table: str
     unlimited_reason: str | None
     template_id: str
+    job_timeout_s: float | None
     metric_namespace: str
     dry_run: bool
     policy: Policy
@@ -43,7 +46,7 @@ class ControllerConfig:
 
 @dataclass(frozen=True)
 class GuardedFleet:
-    """One fleet that shares the guard's budget."""
+    """One fleet that shares the guard's budget. ``reservation``: what is paid for it, used or not."""
 
     fleet: str
     spot_group: str | None
@@ -54,6 +57,7 @@ class GuardedFleet:
     cap: int
     drain_s: float
     disk_usd_per_hour: float
+    reservation: Reservation | None
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -111,10 +115,16 @@ def guard(environ: Mapping[str, str]) -> GuardConfig:
     rows = data.get("fleets")
     if not isinstance(rows, list) or not rows:
         raise ConfigError(f"{VARIABLE}: key fleets: must be a list of at least one fleet")
-    data["fleets"] = tuple(
-        _build(GuardedFleet, _section(row, f"fleets[{index}]"), f"fleets[{index}].") for index, row in enumerate(rows)
-    )
+    data["fleets"] = tuple(_fleet(row, f"fleets[{index}]") for index, row in enumerate(rows))
     return _build(GuardConfig, data, "")
+
+
+def _fleet(row: Any, key: str) -> GuardedFleet:
+    data = _section(row, key)
+    if data.get("reservation") is not None:
+        held = f"{key}.reservation"
+        data["reservation"] = _build(Reservation, _section(data["reservation"], held), f"{held}.")
+    return _build(GuardedFleet, data, f"{key}.")
 
 
 def keeper(environ: Mapping[str, str]) -> KeeperConfig:
@@ -139,8 +149,8 @@ def _section(value: Any, key: str) -> dict[str, Any]:
 
 
 def _policy(data: dict[str, Any]) -> Policy:
-    names = {"slots", "wait_target_s", "service_s", "cold_start_s", "floor", "cap", "windows"}
-    _check_keys(data, names, "policy.")
+    names = {"slots", "wait_target_s", "service_s", "cold_start_s", "floor", "cap", "windows", "drain_s"}
+    _check_keys(data, names | {"on_demand_base", "on_demand_fallback"}, "policy.")
     windows = []
     for index, raw in enumerate(data["windows"]):
         key = f"policy.windows[{index}]"
@@ -167,6 +177,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "str | None": (str, type(None)),
     "float": (int, float),
+    "float | None": (int, float, type(None)),
     "int": (int,),
     "bool": (bool,),
     "Mapping[str, float]": (dict,),

@@ -31,25 +31,29 @@ class Book:
 
 @dataclass(frozen=True)
 class Control:
-    """What the guard read at the start of a tick. ``waiting``: jobs that wait in all fleets, None if nobody says."""
+    """What the guard read at the start of a tick. ``waiting``: jobs that wait in all fleets, None if nobody says.
+    ``heard``: when each fleet's controller last stored its state; a fleet whose controller never did is not in it."""
 
     latch: Latch
     suspended: Mapping[str, list[str]] | None
     budget: Mapping[str, Any]
     book: Book
     waiting: int | None
+    heard: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_control(table: str, fleets: Iterable[str], at: float) -> Control:
     """Latch, budget row, ledger and the controllers' rows. Raises UnreadableError or ValueError: money fails closed."""
     month = f"ledger#{month_of(at)}"
-    scalers = [f"scaler#{fleet}" for fleet in fleets]
-    rows = get(table, ["latch", "budget", month, *scalers])
+    scalers = {fleet: f"scaler#{fleet}" for fleet in fleets}
+    rows = get(table, ["latch", "budget", month, *scalers.values()])
     book = _book(rows[month]) if month in rows else _latest_book(table, at)
     latch, suspended = latch_of(rows.get("latch", {}))
-    fresh = [rows[name] for name in scalers if at - float(rows.get(name, {}).get("at", 0)) <= WAITING_FRESH_S]
+    stored = {fleet: rows[name] for fleet, name in scalers.items() if "at" in rows.get(name, {})}
+    fresh = [row for row in stored.values() if at - float(row["at"]) <= WAITING_FRESH_S]
     waiting = sum(int(row.get("waiting", 0)) for row in fresh) if fresh else None
-    return Control(latch, suspended, rows.get("budget", {}), book, waiting)
+    heard = {fleet: float(row["at"]) for fleet, row in stored.items()}
+    return Control(latch, suspended, rows.get("budget", {}), book, waiting, heard)
 
 
 def _latest_book(table: str, at: float) -> Book:
@@ -140,11 +144,17 @@ def save_budget(table: str, seen: Mapping[str, Any], values: Mapping[str, Any], 
 
     What a controller reserved within the last minute stays taken out: its launch may not show in any group yet.
     """
-    reserved = float(seen.get("reserved_usd", 0)) if at - float(seen.get("reserved_at", 0)) <= RESERVED_S else 0.0
+    reserved = reserved_usd(seen, at)
     full = {**values, "at": at, "headroom_usd": max(0.0, headroom - reserved), "reserved_usd": reserved}
     if "reserved_usd" in seen:
         return _update(table, "budget", full, "reserved_usd = :seen", {"seen": seen["reserved_usd"]})
     return _update(table, "budget", full, "attribute_not_exists(reserved_usd)", {})
+
+
+def reserved_usd(budget: Mapping[str, Any], at: float) -> float:
+    """What controllers took out of the budget row's headroom within the last minute."""
+    recent = at - float(budget.get("reserved_at", 0)) <= RESERVED_S
+    return float(budget.get("reserved_usd", 0)) if recent else 0.0
 
 
 def read_budget(table: str) -> Mapping[str, Any]:

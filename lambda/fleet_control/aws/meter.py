@@ -64,6 +64,7 @@ def _node(row: Mapping[str, Any], fleet: GuardedFleet, at: float) -> Node:
         ended_at=None if state in BILLED_STATES else ended_at(row.get("StateTransitionReason", ""), at),
         disk_usd_per_hour=fleet.disk_usd_per_hour,
         drain_s=fleet.drain_s,
+        reservation=row.get("CapacityReservationId", ""),
     )
     return Node(fleet, state, running)
 

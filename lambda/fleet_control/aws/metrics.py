@@ -1,7 +1,10 @@
-"""The functions' own CloudWatch metrics: eight in all, each costs money every month.
+"""The functions' own CloudWatch metrics, each of which costs money every month; how many instances there are is told by
+Auto Scaling's own metrics for nothing.
 
-Controller, dimension ``Fleet``: Waiting, Busy, Ready, Booting, Desired, StalledSeconds. Guard, dimension ``Stack``:
-GuardTick (1 for each complete tick; its absence means that the meter is silent) and SpentUsd.
+Controller, dimension ``Fleet``: Waiting (jobs; its absence means that the controller is silent), StalledSeconds (jobs
+wait beside ready instances, none is served), FailedBoots (in a row). Guard, dimension ``Stack``: GuardTick (1 for each
+complete tick; its absence means that the meter is silent) and SpentUsd; dimension ``Fleet``: Unattended, 1 while the
+backstop may launch (see `backstop.py`) and else not there, so that it costs next to nothing.
 """
 
 from __future__ import annotations

@@ -1,18 +1,24 @@
-"""One look at a fleet: queue, groups and worker heartbeats, made into what the scaling law reads."""
+"""One look at a fleet: queue, groups and worker heartbeats, made into what the laws read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..scaling_types import Instance, Observation, Pool
+from .. import boot_law, health_law
+from ..boot_law import Boots
+from ..health_law import SILENT_S, Limits, Node
+from ..scaling_law import Instance, Observation, Pool
 from . import runtime
+from .activities import Activities, boot_failed, launch_failed_at
 from .config import ControllerConfig
 from .groups import Group, Member, describe
 from .items import attribute, read
+from .members import Lost, Memory, remember
+from .store import Rows
 
-HEARTBEAT_S = 180.0  # a heartbeat older than this says nothing any more (workers write one every few seconds)
+IN_SERVICE = "InService"
 
 
 class MissingError(RuntimeError):
@@ -35,8 +41,10 @@ class Queue:
 
 @dataclass(frozen=True)
 class Sighting:
-    """What one look saw. ``groups`` by pool. ``going``: instances in service that leave by themselves, by pool; their
-    group still counts them as desired. ``dead``: in service without any sign of life. ``allowance_until``: 0 if none.
+    """What one look saw. ``groups`` by pool. ``going``: instances in service that leave by themselves or are sick, by
+    pool; their group still counts them as desired. ``sick``: dead and hung ones with the reason; ``replace``: the one
+    whose turn it is. ``booting``: of the present template version, since when each has been seen. ``allowance_until``:
+    0 if none.
     """
 
     at: float
@@ -44,9 +52,12 @@ class Sighting:
     groups: Mapping[str, Group]
     observation: Observation
     going: Mapping[str, int]
-    dead: tuple[str, ...]
+    sick: Mapping[str, str]
+    replace: str | None
+    boots: Boots
+    booting: Mapping[str, float]
     allowance_until: float
-    seen: Mapping[str, Any]
+    memory: Memory
 
     @property
     def empty(self) -> bool:
@@ -64,8 +75,8 @@ def read_queue(url: str) -> Queue:
     return Queue(visible, delayed, in_flight)
 
 
-def look(config: ControllerConfig, queue: Queue, seen: Mapping[str, Any], at: float) -> Sighting:
-    """Reads groups and heartbeats. ``seen``: when each instance was first seen, and first seen in service.
+def look(config: ControllerConfig, queue: Queue, memory: Memory, rows: Rows, at: float) -> Sighting:
+    """Reads groups and heartbeats, and the groups' activities if a launch is owed or a boot ended without service.
 
     Raises MissingError if a group does not exist; any AWS error passes through.
     """
@@ -75,30 +86,47 @@ def look(config: ControllerConfig, queue: Queue, seen: Mapping[str, Any], at: fl
     if absent:
         raise MissingError(f"Auto Scaling group {', '.join(absent)} not found")
     groups = {pool: found[name] for pool, name in config.groups.items()}
-    rows = _fleet_rows(config)
-    now_seen = _update_seen(groups, seen, at)
-    dead = tuple(_dead(config, groups, rows, now_seen, at))
-    instances: list[Instance] = []
+    fleet_rows, activities = _fleet_rows(config), Activities(client)
+    memory, proven, lost = remember(memory, groups, at)
+    version = _version(groups.values())
+    beats = {name: row for name, row in fleet_rows.items() if name.startswith("instance#")}
+    failed = _failed_boots(groups, activities, [one for one in lost if one.version == version], beats, rows)
+    boots = boot_law.learn(Boots.from_json(rows.boots), version, version in proven, failed, at)
+    limits = Limits(config.policy.cold_start_s, config.job_timeout_s)
+    memory, sick = _sick(config, groups, beats, memory, queue, limits, at)
+    instances = [
+        _instance(member, pool, beats, memory, sick, at) for pool, group in groups.items() for member in group.members
+    ]
+    leaving = {member.id for group in groups.values() for member in group.members if member.leaving}
     going = dict.fromkeys(groups, 0)
-    for pool, group in groups.items():
-        for member in group.members:
-            one = _instance(member, pool, rows, now_seen, at, member.id in dead)
-            going[pool] += one.state == "draining" and not member.leaving
-            instances.append(one)
-    beats = [row for name, row in rows.items() if name.startswith("instance#")]
+    for one in instances:
+        going[one.pool] += one.state == "draining" and one.id not in leaving
     observation = Observation(
         at=at,
         visible=queue.visible,
         delayed=queue.delayed,
         in_flight=queue.in_flight,
-        completed=sum(row.get("completed", 0) for row in beats),
-        worked_s=sum(row.get("worked_s", 0) for row in beats),
-        cold_starts=tuple(row["cold_start_s"] for row in beats if row.get("cold_start_s")),
+        completed=sum(row.get("completed", 0) for row in beats.values()),
+        worked_s=sum(row.get("worked_s", 0) for row in beats.values()),
+        cold_starts=tuple(row["cold_start_s"] for row in beats.values() if row.get("cold_start_s")),
         instances=tuple(instances),
-        pools=tuple(_pool(config, client, pool, group, going[pool]) for pool, group in groups.items()),
+        pools=tuple(
+            _pool(config, activities, pool, group, going[pool], held=boots.held) for pool, group in groups.items()
+        ),
     )
-    until = float(rows.get("allowance", {}).get("until", 0))
-    return Sighting(at, queue, groups, observation, going, dead, until, now_seen)
+    return Sighting(
+        at=at,
+        queue=queue,
+        groups=groups,
+        observation=observation,
+        going=going,
+        sick=sick,
+        replace=health_law.replace_now(sick, memory.replaced_at, at, limits),
+        boots=boots,
+        booting={name: one.first for name, one in memory.known.items() if one.version and one.version == version},
+        allowance_until=float(fleet_rows.get("allowance", {}).get("until", 0)),
+        memory=memory,
+    )
 
 
 def _fleet_rows(config: ControllerConfig) -> dict[str, dict[str, Any]]:
@@ -120,75 +148,97 @@ def _fleet_rows(config: ControllerConfig) -> dict[str, dict[str, Any]]:
         request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
 
-def _update_seen(groups: Mapping[str, Group], seen: Mapping[str, Any], at: float) -> dict[str, Any]:
-    """[first seen, first seen in service or None] of each present instance; Auto Scaling does not tell either."""
-    result: dict[str, Any] = {}
-    for group in groups.values():
-        for member in group.members:
-            before = seen.get(member.id)
-            first, served = before if isinstance(before, list) and len(before) == 2 else (at, None)
-            first = float(first) if isinstance(first, (int, float)) else at
-            if served is None and member.state == "InService":
-                served = at
-            result[member.id] = [min(first, at), served]
-    return result
+def _version(groups: Iterable[Group]) -> str:
+    """The newest template version that a group launches; empty if one goes by a name such as ``$Latest``."""
+    versions = [group.template for group in groups]
+    return max(versions, key=int) if all(one.isdigit() for one in versions) else ""
 
 
-def _dead(
-    config: ControllerConfig, groups: Mapping[str, Group], rows: Mapping[str, Any], seen: Mapping[str, Any], at: float
-) -> list[str]:
-    """Instances in service, older than a cold start, whose worker has not been heard for three minutes."""
+def _failed_boots(
+    groups: Mapping[str, Group],
+    activities: Activities,
+    lost: Iterable[Lost],
+    beats: Mapping[str, Mapping[str, Any]],
+    rows: Rows,
+) -> tuple[float, ...]:
+    """When those of the ``lost`` were first seen that failed to boot. A latch that changed while one booted explains
+    its end (the guard abandons what boots), and so does a spot notice that its node told."""
+    return tuple(
+        one.first
+        for one in lost
+        if not rows.latched
+        and one.first > float(rows.latch.get("at", 0))
+        and beats.get(f"instance#{one.id}", {}).get("state") != "draining"
+        and boot_failed([told for group in groups.values() for told in activities.of(group.name)], one.id)
+    )
+
+
+def _sick(
+    config: ControllerConfig,
+    groups: Mapping[str, Group],
+    beats: Mapping[str, Mapping[str, Any]],
+    memory: Memory,
+    queue: Queue,
+    limits: Limits,
+    at: float,
+) -> tuple[Memory, dict[str, str]]:
+    """The memory with the nodes' marks, and the dead and hung ones. Without a jobs table nobody can tell."""
     if config.jobs_table is None:
-        return []
-    silent = []
-    for member in (member for group in groups.values() for member in group.members if member.state == "InService"):
-        first, served = seen[member.id]
-        beat = rows.get(f"instance#{member.id}", {})
-        heard, first = float(beat.get("at", 0)), min(first, float(beat.get("launched_at") or first))
-        if at - max(served, heard) > HEARTBEAT_S and at - first > config.policy.cold_start_s:
-            silent.append(member.id)
-    return sorted(silent)
+        return memory, {}
+    nodes = []
+    for member in (one for group in groups.values() for one in group.members if one.state == IN_SERVICE):
+        known, beat = memory.known[member.id], beats.get(f"instance#{member.id}", {})
+        first, served = known.first, at if known.served is None else known.served
+        nodes.append(
+            Node(
+                id=member.id,
+                launched_at=min(first, float(beat.get("launched_at") or first)),
+                heard_at=max(served, float(beat.get("at", 0))),
+                busy=int(beat.get("busy", 0)),
+                completed=float(beat.get("completed", 0)),
+                worked_s=float(beat.get("worked_s", 0)),
+            )
+        )
+    completed = float(sum(row.get("completed", 0) for row in beats.values()))
+    before = {name: one.mark for name, one in memory.known.items() if one.mark is not None}
+    marks = health_law.marks(nodes, before, queue.visible, completed, at)
+    known = {name: replace(one, mark=marks.get(name)) for name, one in memory.known.items()}
+    return replace(memory, known=known), health_law.sick(nodes, marks, completed, memory.replaced_at, at, limits)
 
 
 def _instance(
-    member: Member, pool: str, rows: Mapping[str, Any], seen: Mapping[str, Any], at: float, dead: bool
+    member: Member,
+    pool: str,
+    beats: Mapping[str, Mapping[str, Any]],
+    memory: Memory,
+    sick: Mapping[str, str],
+    at: float,
 ) -> Instance:
-    beat = rows.get(f"instance#{member.id}", {})
-    fresh = bool(beat) and at - float(beat.get("at", 0)) <= HEARTBEAT_S
-    if member.leaving or dead or (fresh and beat.get("state") == "draining"):
+    """One instance as the law counts it. A worker that said it drains (a spot notice) stays so after its last word."""
+    beat = beats.get(f"instance#{member.id}", {})
+    fresh = bool(beat) and at - float(beat.get("at", 0)) <= SILENT_S
+    if member.leaving or member.id in sick or beat.get("state") == "draining":
         state = "draining"
     else:
-        state = "ready" if member.state == "InService" else "booting"
+        state = "ready" if member.state == IN_SERVICE else "booting"
     return Instance(
         id=member.id,
         pool=pool,
         state=state,
-        launched_at=float(beat.get("launched_at") or seen[member.id][0]),
+        launched_at=float(beat.get("launched_at") or memory.known[member.id].first),
         busy=int(beat["busy"]) if fresh and "busy" in beat else None,
         template=member.template,
     )
 
 
-def _pool(config: ControllerConfig, client: Any, pool: str, group: Group, going: int) -> Pool:
-    """The pool as the law counts it. A group that was given another launch template by hand is not rolled."""
-    ours = group.template_id == config.template_id and group.template.isdigit()
-    short = pool == "spot" and config.on_demand_group is not None and group.desired > group.present
+def _pool(config: ControllerConfig, activities: Activities, pool: str, group: Group, going: int, *, held: bool) -> Pool:
+    """The pool as the law counts it. Neither a version that fails to boot replaces an older one, nor another launch
+    template that the group was given by hand."""
+    rolls = group.template_id == config.template_id and group.template.isdigit() and not held
+    short = len(config.groups) > 1 and group.desired > group.present
     return Pool(
         name=pool,
         desired=max(0, group.desired - going),
-        template=group.template if ours else None,
-        failed_at=_failed_at(client, group.name) if short else None,
+        template=group.template if rolls else None,
+        failed_at=launch_failed_at(activities.of(group.name)) if short else None,
     )
-
-
-def _failed_at(client: Any, group: str) -> float | None:
-    """When the group last failed to get an instance. A launch that has an instance id got one and failed to boot."""
-    answer = client.describe_scaling_activities(AutoScalingGroupName=group, MaxRecords=20)
-    starts = [
-        one["StartTime"].timestamp()
-        for one in answer["Activities"]
-        if one["StatusCode"] == "Failed"
-        and one.get("Description", "").startswith("Launching")
-        and "instance: i-" not in one.get("Description", "")
-    ]
-    return max(starts, default=None)

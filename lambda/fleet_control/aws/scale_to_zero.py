@@ -22,6 +22,7 @@ from ..spend_law import (
     Situation,
     committed_usd,
     headroom_usd,
+    inside,
     judge,
     launch_usd,
     meter,
@@ -30,10 +31,11 @@ from ..spend_law import (
     raise_to,
 )
 from . import runtime
+from .backstop import unattended
 from .config import GuardConfig, guard
 from .groups import Group, describe
 from .items import write
-from .ledger import Book, Control, read_budget, read_control, save_budget, save_latch, save_ledgers
+from .ledger import Book, Control, read_budget, read_control, reserved_usd, save_budget, save_latch, save_ledgers
 from .meter import Node, asks_for_figure, budget_figure, describe_nodes, spot_prices
 from .metrics import put
 from .stop import Stopping, SupersededError, end_overdue, stop, trim
@@ -97,7 +99,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Figures:
-    """The month in dollars at this tick."""
+    """The month in dollars at this tick. ``reserved_idle``: reserved instances that are paid for and not there."""
 
     book: Book
     spent: float
@@ -105,6 +107,7 @@ class Figures:
     headroom: float
     launch: float
     instances: int
+    reserved_idle: int
 
 
 def _meter(tick: Tick) -> Figures | None:
@@ -127,6 +130,7 @@ def _prices(config: GuardConfig, spot: Mapping[str, Any]) -> Prices:
         spot={(kind, zone): price for (kind, zone), price in pairs.items()},
         per_boot=config.per_boot_usd,
         fixed_per_month=config.fixed_usd_per_month,
+        reserved=tuple(fleet.reservation for fleet in config.fleets if fleet.reservation is not None),
     )
 
 
@@ -187,13 +191,15 @@ def _figures(tick: Tick, book: Book) -> Figures:
         if name in groups
     ]
     spent, committed = book.ledger.spent_usd, committed_usd(running, owed, prices, tick.at)
+    live = [one for one in running if one.ended_at is None]
     return Figures(
         book=book,
         spent=spent,
         committed=committed,
         headroom=headroom_usd(spent, committed, config.monthly_usd),
         launch=max(launch_usd(prices, fleet.drain_s, fleet.disk_usd_per_hour) for fleet in config.fleets),
-        instances=sum(1 for one in running if one.ended_at is None) + sum(number for number, _, _ in owed),
+        instances=len(live) + sum(number for number, _, _ in owed),
+        reserved_idle=sum(held.instances for held in prices.reserved) - len(inside(live, prices)),
     )
 
 
@@ -247,7 +253,9 @@ def _carry_on(tick: Tick) -> None:
         tick.acts += acts or []
         if fleet.jobs_table:
             key = {"pk": f"fleet#{fleet.fleet}", "sk": "allowance"}
-            row = write({**key, "until": tick.at + ALLOWANCE_S, "at": tick.at})
+            heard = tick.control.heard.get(fleet.fleet)
+            spoken = {} if heard is None else {"controller_at": heard}
+            row = write({**key, "until": tick.at + ALLOWANCE_S, "at": tick.at, **spoken})
             table = fleet.jobs_table
             tick.attempt(
                 f"allowance of {fleet.fleet}",
@@ -256,8 +264,10 @@ def _carry_on(tick: Tick) -> None:
 
 
 def _publish(tick: Tick, figures: Figures, latch: Latch) -> None:
-    """The budget row for the controllers (no headroom while stopped), and the sign of life."""
+    """The budget row for the controllers (no headroom while stopped), the sign of life, and the fleets that nobody
+    attends: what their backstops may launch is kept out of the headroom."""
     config = tick.config
+    alone = [] if latch.latched else _unattended(tick, figures)
     row = {
         "month": month_of(tick.at),
         "monthly_usd": config.monthly_usd,
@@ -265,7 +275,7 @@ def _publish(tick: Tick, figures: Figures, latch: Latch) -> None:
         "committed_usd": round(figures.committed, 6),
         "launch_usd": round(figures.launch, 6),
     }
-    headroom = 0.0 if latch.latched else round(figures.headroom, 6)
+    headroom = 0.0 if latch.latched else round(figures.headroom - len(alone) * figures.launch, 6)
 
     def publish() -> None:
         seen = tick.control.budget
@@ -273,8 +283,19 @@ def _publish(tick: Tick, figures: Figures, latch: Latch) -> None:
             save_budget(config.control_table, read_budget(config.control_table), row, headroom, tick.at)
 
     tick.attempt("budget row", publish)
-    values = {"GuardTick": 1.0, "SpentUsd": figures.spent}
+    values, word = {"GuardTick": 1.0, "SpentUsd": figures.spent}, {"Unattended": 1.0}
     tick.attempt("metrics", lambda: put(config.metric_namespace, "Stack", config.stack, values))
+    for fleet in alone:
+        silent = tick.at - tick.control.heard[fleet]
+        tick.acts.append(f"{fleet} is unattended: its controller was last heard {silent:.0f} s ago")
+        tick.attempt("metric", lambda fleet=fleet: put(config.metric_namespace, "Fleet", fleet, word))
+
+
+def _unattended(tick: Tick, figures: Figures) -> list[str]:
+    control, groups = tick.control, tick.groups or {}
+    room = figures.headroom - reserved_usd(control.budget, tick.at)
+    running = {node.fleet.fleet for node in tick.nodes or [] if node.running.ended_at is None}
+    return unattended(tick.config.fleets, control.heard, groups, running, room, figures.launch, tick.at)
 
 
 def _log(tick: Tick, figures: Figures | None, latch: Latch, why: str) -> None:
@@ -286,6 +307,7 @@ def _log(tick: Tick, figures: Figures | None, latch: Latch, why: str) -> None:
             "headroom_usd": round(figures.headroom, 4),
             "launch_usd": round(figures.launch, 4),
             "instances": figures.instances,
+            "reserved_idle": figures.reserved_idle,
         }
     record = {"event": "guard", "stack": tick.config.stack, "at": tick.at, "reason": why, "latched": latch.latched}
     rest = {"generation": latch.generation, "waiting": tick.control.waiting, "acts": tick.acts, "errors": tick.errors}

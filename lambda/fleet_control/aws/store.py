@@ -1,12 +1,12 @@
 """The control table as the controller uses it: its lease and state, the latch, and the admission of launches.
 
-Rows by ``pk``: ``scaler#<fleet>`` (fence, state, seen, waiting, at), ``latch``, ``budget``. A run holds the lease as
-long as the stored fence is its own; what it stores and does is conditional on that.
+Rows by ``pk``: ``scaler#<fleet>`` (fence, state, seen, boots, waiting, at, acted_at), ``latch``, ``budget``. A run
+holds the lease as long as the stored fence is its own; what it stores and does is conditional on that. ``boots`` is
+stored as soon as it changes and read at every look, so that removing it by hand ends a hold.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,20 +23,30 @@ class UnreadableError(RuntimeError):
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to act for a fleet: the fence this run holds, and what the run before it left."""
+    """The right to act for a fleet: the fence this run holds, and the row that the run before it left."""
 
     fence: int
-    state: str | None
-    seen: Mapping[str, Any]
+    row: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The control rows of one look. ``fence``: the newest one; ``latch`` and ``budget`` are empty if never written."""
+    """The control rows of one look. ``own``: the fleet's (its fence is the newest one); any is empty if never
+    written."""
 
-    fence: int
+    own: Mapping[str, Any] = field(default_factory=dict)
     latch: Mapping[str, Any] = field(default_factory=dict)
     budget: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fence(self) -> int:
+        """The fence of the run that holds the lease."""
+        return int(self.own.get("fence", 0))
+
+    @property
+    def boots(self) -> str:
+        """The facts about boots, as stored."""
+        return str(self.own.get("boots") or "")
 
     @property
     def latched(self) -> bool:
@@ -64,15 +74,7 @@ def take_lease(table: str, fleet: str) -> Lease:
         ReturnValues="ALL_NEW",
     )
     row = read(answer["Attributes"])
-    return Lease(fence=int(row["fence"]), state=row.get("state"), seen=_seen(row.get("seen")))
-
-
-def _seen(text: Any) -> dict[str, Any]:
-    try:
-        value = json.loads(text or "{}")
-    except (TypeError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return Lease(fence=int(row["fence"]), row=row)
 
 
 def get(table: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -88,20 +90,33 @@ def read_rows(table: str, fleet: str) -> Rows:
     """Latch, budget and lease at one moment. Raises UnreadableError."""
     scaler = f"scaler#{fleet}"
     rows = get(table, ("latch", "budget", scaler))
-    return Rows(int(rows.get(scaler, {}).get("fence", 0)), rows.get("latch", {}), rows.get("budget", {}))
+    return Rows(rows.get(scaler, {}), rows.get("latch", {}), rows.get("budget", {}))
 
 
-def save(table: str, fleet: str, fence: int, state: str, seen: Mapping[str, Any], waiting: int, at: float) -> bool:
+@dataclass(frozen=True)
+class Record:
+    """What a run stores: the law's state, its memory of the instances, the facts about boots, the jobs that wait, and
+    when something was last changed."""
+
+    state: str
+    seen: str
+    boots: str
+    waiting: int
+    acted_at: float
+
+
+def save(table: str, fleet: str, fence: int, record: Record, at: float) -> bool:
     """Stores what the run knows, if it still holds the lease; False if a newer run took it."""
-    values = {":state": state, ":seen": json.dumps(seen, separators=(",", ":")), ":waiting": waiting, ":at": at}
+    values = {f":{name}": value for name, value in vars(record).items()}
     try:
         runtime.client("dynamodb").update_item(
             TableName=table,
             Key=write({"pk": f"scaler#{fleet}"}),
-            UpdateExpression="SET #state = :state, seen = :seen, waiting = :waiting, #at = :at",
+            UpdateExpression="SET #state = :state, seen = :seen, boots = :boots, waiting = :waiting, "
+            "acted_at = :acted_at, #at = :at",
             ConditionExpression="fence = :fence",
             ExpressionAttributeNames={"#state": "state", "#at": "at"},
-            ExpressionAttributeValues=write({**values, ":fence": fence}),
+            ExpressionAttributeValues=write({**values, ":fence": fence, ":at": at}),
         )
     except ClientError as error:
         if refused(error):

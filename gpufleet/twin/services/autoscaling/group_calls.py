@@ -20,6 +20,7 @@ _SHOWN = {
     "TerminationPolicies": ["Default"],
     "DefaultInstanceWarmup": None,
     "AvailabilityZoneDistribution": {"CapacityDistributionStrategy": "balanced-best-effort"},
+    "CapacityReservationSpecification": None,
     "ServiceLinkedRoleARN": None,
 }
 _CREATE = (
@@ -86,10 +87,11 @@ class GroupCalls(Base):
         if params.get("LaunchTemplate") or params.get("MixedInstancesPolicy"):
             rules.check_source(params)
             group.launch_template, group.mixed = self._source(params)
+        settings = self._settings(params, group.settings)
         group.min_size, group.max_size, group.subnets = low, high, subnets
         group.protect_new = params.get("NewInstancesProtectedFromScaleIn", group.protect_new)
         group.grace_s = float(params.get("HealthCheckGracePeriod", group.grace_s))
-        group.settings = self._settings(params, group.settings)
+        group.settings = settings
         why = f"a user request update of AutoScalingGroup constraints to min: {low}, max: {high}, desired: {desired}"
         self._desire(group, desired, why)
         return {}
@@ -197,15 +199,14 @@ class GroupCalls(Base):
             raise NotModelledError("the twin does not model CapacityRebalance")
         if params.get("MaxInstanceLifetime"):
             raise NotModelledError("the twin does not model MaxInstanceLifetime")
-        strategy = (params.get("AvailabilityZoneDistribution") or {}).get("CapacityDistributionStrategy")
-        if strategy not in (None, "balanced-best-effort"):
-            raise NotModelledError(f"the twin does not model the zone distribution {strategy}")
         if params.get("TerminationPolicies", ["Default"]) != ["Default"]:
             raise NotModelledError(f"the twin does not model the termination policies {params['TerminationPolicies']}")
 
     def _settings(self, params: Mapping[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         changed = {key: params[key] for key in _SHOWN if key in params}
-        return {key: value for key, value in {**before, **changed}.items() if value not in (None, -1)}
+        settings = {key: value for key, value in {**before, **changed}.items() if value not in (None, -1)}
+        rules.check_reservations(settings)
+        return settings
 
     def _source(self, params: Mapping[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
         mixed = params.get("MixedInstancesPolicy")

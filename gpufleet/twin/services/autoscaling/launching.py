@@ -1,8 +1,9 @@
 """What a group launches, and where: launch template, purchase option, pool.
 
 Sources: user guide, "Auto Scaling groups with multiple instance types and purchase options" (base and percentage,
-strategies; no fallback from spot to on-demand inside one group) and "Availability Zone balance" (zones are balanced
-before pools are compared).
+strategies; no fallback from spot to on-demand inside one group), "Availability Zone balance" (zones are balanced
+before pools are compared) and "Availability Zone distribution" (`reservations-then-balanced`: reservations go before
+zones).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ...prices import on_demand
 from ..machines import CapacityError, Disk, Instance, LaunchSpec, Machines
 from ..model import tag_map
 from .model import Group
-from .rules import check_template, invalid
+from .rules import RESERVATIONS, check_template, invalid
 
 DLAMI_ROOT_GIB = 75  # the deep-learning AMI's own root volume, when the template maps no disk
 
@@ -116,13 +117,21 @@ def launch(
     for pool in _pools(cloud, machines, group, template.data, spot=spot):
         if only_zone not in (None, pool.zone):
             continue
+        held = "" if spot else _reservation(machines, group, pool)
         try:
-            instance = machines.launch(spec, pool.type, pool.zone, pool.subnet_id, spot=spot)
+            instance = machines.launch(spec, pool.type, pool.zone, pool.subnet_id, spot=spot, reservation=held)
         except CapacityError as error:
             failure = error
         else:
             return instance, template.shown
     raise failure
+
+
+def _reservation(machines: Machines, group: Group, pool: Pool) -> str:
+    """The group's capacity reservation that has room for an instance of this pool; "" if none has."""
+    target = group.settings.get("CapacityReservationSpecification", {}).get("CapacityReservationTarget") or {}
+    ids = target.get("CapacityReservationIds", [])
+    return next((number for number in ids if machines.reservations.fits(number, pool.type, pool.zone)), "")
 
 
 def _wants_spot(group: Group, data: Mapping[str, Any]) -> bool:
@@ -140,19 +149,22 @@ def _wants_spot(group: Group, data: Mapping[str, Any]) -> bool:
 
 
 def _pools(cloud: Cloud, machines: Machines, group: Group, data: Mapping[str, Any], *, spot: bool) -> list[Pool]:
-    """Every pool, the one to try first in front: emptiest zone, then the allocation strategy."""
+    """Every pool, the one to try first in front: reserved if that goes first, emptiest zone, allocation strategy."""
     overrides = group.mixed["LaunchTemplate"].get("Overrides") if group.mixed else None
     types = [override["InstanceType"] for override in overrides] if overrides else [data["InstanceType"]]
     distribution = (group.mixed or {}).get("InstancesDistribution") or {}
     present = Counter(member.instance.zone for member in group.capacity())
     now, market = cloud.clock.now(), machines.market
+    zones = group.settings.get("AvailabilityZoneDistribution", {})
+    reserved_first = zones.get("CapacityDistributionStrategy") == RESERVATIONS
     pools = [Pool(kind, zone, subnet) for subnet, zone in group.subnets.items() for kind in types]
 
     def rank(pool: Pool) -> tuple[float, ...]:
         preference = types.index(pool.type)
         if not spot:
             cheapest = distribution.get("OnDemandAllocationStrategy") == "lowest-price"
-            return (present[pool.zone], on_demand(pool.type) if cheapest else preference)
+            reserved = reserved_first and bool(_reservation(machines, group, pool))
+            return (not reserved, present[pool.zone], on_demand(pool.type) if cheapest else preference)
         price, depth = market.price(pool.type, pool.zone, now), market.depth(pool.type, pool.zone, now)
         match distribution.get("SpotAllocationStrategy", "lowest-price"):
             case "price-capacity-optimized":  # the cheapest of the pools that are deep enough

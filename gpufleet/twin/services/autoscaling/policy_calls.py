@@ -20,6 +20,7 @@ from .base import Base
 from .model import Group
 
 ADJUSTMENTS = ("ChangeInCapacity", "ExactCapacity", "PercentChangeInCapacity")
+AGGREGATIONS = ("Minimum", "Maximum", "Average")
 _FIELDS = (
     "AutoScalingGroupName", "PolicyName", "PolicyType", "AdjustmentType", "MinAdjustmentMagnitude", "StepAdjustments",
     "MetricAggregationType", "EstimatedInstanceWarmup", "Enabled",
@@ -47,8 +48,10 @@ def steps_of(given: Sequence[Mapping[str, Any]]) -> list[tuple[float | None, flo
     if not steps:
         raise rules.invalid("At least one StepAdjustment must be specified for StepScaling policies.")
     for lower, upper, _ in steps:
-        if lower is None and upper is None and len(steps) > 1:
-            raise rules.invalid("Only one StepAdjustment may have both bounds unspecified.")
+        if (
+            lower is None and upper is None
+        ):  # StepAdjustment: "The upper and lower bound can't be null in the same step"
+            raise rules.invalid("A StepAdjustment must not have both bounds unspecified.")
         if lower is not None and upper is not None and lower >= upper:
             raise rules.invalid(f"StepAdjustment bounds are the wrong way round: {lower} to {upper}.")
     for (_, upper, _), (lower, _, _) in itertools.pairwise(steps):
@@ -90,11 +93,18 @@ class PolicyCalls(Base):
         if params.get("EstimatedInstanceWarmup"):
             raise NotModelledError("the twin does not model EstimatedInstanceWarmup: nothing warms up in it")
         steps = steps_of(params.get("StepAdjustments") or [])
+        if params["AdjustmentType"] == "ExactCapacity" and any(adjustment < 0 for _, _, adjustment in steps):
+            # StepAdjustment, ScalingAdjustment: "For exact capacity, you must specify a non-negative value."
+            raise rules.invalid("ScalingAdjustment must not be negative for ExactCapacity.")
+        if params.get("MetricAggregationType", "Average") not in AGGREGATIONS:
+            raise rules.invalid(f"MetricAggregationType must be one of {', '.join(AGGREGATIONS)}.")
         known = group.policies.get(name)
         arn = known.arn if known else self.arn(
             f"scalingPolicy:{self.new_id()}:autoScalingGroupName/{group.name}:policyName/{name}"
         )  # fmt: skip
-        group.policies[name] = ScalingPolicy(arn, {"Enabled": True, **params}, steps)
+        group.policies[name] = ScalingPolicy(
+            arn, {"Enabled": True, "MetricAggregationType": "Average", **params}, steps
+        )
         return {"PolicyARN": arn, "Alarms": []}
 
     @operation("AutoScalingGroupName", "PolicyNames", "PolicyTypes", "MaxRecords", "NextToken")

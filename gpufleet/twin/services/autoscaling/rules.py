@@ -14,6 +14,10 @@ from ...prices import on_demand
 from ..model import refuse_unknown
 from .model import LAUNCHING, METRICS, PROCESSES, TERMINATING, Hook, Member
 
+RESERVATIONS = "reservations-then-balanced"
+DISTRIBUTIONS = ("balanced-best-effort", "balanced-only", RESERVATIONS)
+PREFERENCES = ("default", "none", "capacity-reservations-first", "capacity-reservations-only")
+
 
 def invalid(message: str) -> AwsError:
     return AwsError("ValidationError", message)
@@ -47,6 +51,28 @@ def check_source(params: Mapping[str, Any]) -> None:
             "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or "
             "MixedInstancesPolicy parameter."
         )
+
+
+def check_reservations(settings: Mapping[str, Any]) -> None:
+    """CapacityReservationSpecification and AvailabilityZoneDistribution together (API reference and the user guide's
+    "Availability Zone distribution")."""
+    given = settings.get("CapacityReservationSpecification") or {}
+    preference, target = given.get("CapacityReservationPreference", "default"), given.get("CapacityReservationTarget")
+    distribution = settings["AvailabilityZoneDistribution"].get("CapacityDistributionStrategy")
+    if preference not in PREFERENCES:
+        raise invalid(f"Invalid CapacityReservationPreference: {preference}")
+    if distribution not in DISTRIBUTIONS:
+        raise invalid(f"Invalid CapacityDistributionStrategy: {distribution}")
+    if target and preference == "none":
+        raise invalid("A CapacityReservationTarget cannot be specified with the CapacityReservationPreference none.")
+    if distribution == RESERVATIONS and not target:
+        raise invalid(f"{RESERVATIONS} needs Capacity Reservations to prioritize: specify a CapacityReservationTarget.")
+    if preference == "capacity-reservations-only" or (target and preference == "default"):
+        raise NotModelledError(f"the twin does not model the CapacityReservationPreference {preference} with a target")
+    if target:
+        refuse_unknown("CapacityReservationTarget", target, {"CapacityReservationIds"})
+    if distribution == "balanced-only":
+        raise NotModelledError(f"the twin does not model the zone distribution {distribution}")
 
 
 def check_health_type(kind: str) -> None:

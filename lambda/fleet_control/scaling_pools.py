@@ -1,0 +1,185 @@
+"""Which pool an instance is asked of, and which instances are to be replaced. Pure.
+
+Spot first, on-demand for what spot failed to deliver, and back again; old template versions one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .scaling_look import ON_DEMAND, SPOT, Look, count, finite
+from .scaling_state import State
+from .scaling_types import Instance
+
+PROBE_S = 180.0  # a failed spot pool is asked for one instance this often (free of charge while it has none)
+PROBE_WAIT_S = 60.0  # and that is given up after this long
+REPLACE_WAIT_S = 60.0  # a replacement that was not even launched after this long is asked for anew
+REPLACE_BOOTS = 2.0  # one that boots, after so many cold starts more
+LONG_JOBS = 5.0  # a job may take so many mean service times (lognormal, CV 0.8: one in 400 takes longer)
+PATIENCE_S = 1800.0  # at a full cap, an instance to be replaced may be kept this long for want of an idle moment
+
+
+def watch_spot(look: Look, state: State) -> State:
+    """Whether spot delivers. A probe that is owed is no capacity: it is taken out of what the look counts on."""
+    if not (SPOT in look.pools and ON_DEMAND in look.pools and look.policy.on_demand_fallback):
+        return _known(state, 0, None, None, None)
+    delivered, owed, at = look.live[SPOT], look.owed[SPOT], look.at
+    grew = delivered > state.spot_live
+    refused_at = finite(look.pools[SPOT].failed_at, -1.0)
+    failed_at, probed_at, short_since = state.spot_failed_at, state.probed_at, state.short_since
+    if probed_at is not None and (grew or failed_at is None):
+        failed_at = probed_at = None
+    if probed_at is not None and owed:
+        owed = look.owed[SPOT] = 0
+    if failed_at is not None and not look.waiting and not look.present and not look.coming:
+        failed_at = probed_at = None  # at rest: the next launch tries spot
+    if not owed:
+        short_since = None
+    elif short_since is None or grew:
+        short_since = at
+    if short_since is not None and (refused_at >= short_since or at - short_since > look.cold_start_s):
+        failed_at = at
+    return _known(state, delivered, short_since, failed_at, probed_at)
+
+
+def _known(
+    state: State, live: int, short_since: float | None, failed_at: float | None, probed_at: float | None
+) -> State:
+    if (live, short_since, failed_at, probed_at) == (
+        state.spot_live,
+        state.short_since,
+        state.spot_failed_at,
+        state.probed_at,
+    ):
+        return state
+    return replace(state, spot_live=live, short_since=short_since, spot_failed_at=failed_at, probed_at=probed_at)
+
+
+def unwanted(look: Look, state: State) -> list[Instance]:
+    """Ready instances to be replaced, least busy first: of an old template version, or on-demand beyond its base while
+    spot delivers."""
+    found = [one for one in look.ready if look.is_old(one)]
+    if look.live.get(ON_DEMAND) and SPOT in look.pools and state.spot_failed_at is None:
+        fresh = [one for one in look.ready if one.pool == ON_DEMAND and not look.is_old(one)]
+        booting = sum(1 for one in look.booting if one.pool == ON_DEMAND and not look.is_old(one))
+        fresh.sort(key=lambda one: (look.used[one.id], one.id))
+        found += fresh[: max(0, len(fresh) + booting - look.policy.on_demand_base)]
+    found.sort(key=lambda one: (look.used[one.id], one.id))
+    return found
+
+
+def spare(look: Look, one: Instance) -> bool:
+    """Whether an instance can drain without throwing work away: it is idle, or its jobs end within the drain."""
+    return not look.used[one.id] or LONG_JOBS * look.service_s <= look.policy.drain_s
+
+
+def leaving(look: Look, state: State) -> list[Instance]:
+    """Ready instances that may go, in this order: to be replaced anyway, on-demand, spot, on-demand's base; of equals
+    the least busy and youngest first."""
+    bad = {one.id for one in unwanted(look, state)}
+    ready = [one for one in look.ready if spare(look, one)]
+    ready.sort(key=lambda one: (look.used[one.id], -finite(one.launched_at), one.id))
+    others = [one.id for one in ready if one.pool == ON_DEMAND and one.id not in bad]
+    base = set(others[max(0, len(others) - look.policy.on_demand_base) :]) if SPOT in look.pools else set()
+    return sorted(ready, key=lambda one: (one.id not in bad, one.id in base, one.pool != ON_DEMAND))
+
+
+def replacing(look: Look, state: State) -> int:
+    """Replacements under way: scale-in neither cancels them nor takes them for what they are to replace."""
+    return 0 if state.surge is None else min(int(state.surge[2]), len(look.booting) + look.coming)
+
+
+def replacements(look: Look, state: State) -> tuple[int, list[Instance], State]:
+    """Instances to launch in place of unwanted ones, or those of them to drain now that their replacements serve.
+
+    Old template versions go one by one; on-demand goes at once, as far as the cap has room. Without room the idle one
+    goes first and its replacement follows; one that is never idle goes after half an hour.
+    """
+    found = unwanted(look, state)
+    if not found:
+        return 0, [], _remember(state, None, None)
+    since = look.at if state.replace_since is None else state.replace_since
+    asked, drain, surge = _replace(look, found, state.surge, since)
+    return asked, drain, _remember(state, look.at if drain else since, surge)
+
+
+Surge = tuple[float, float, float]  # when replacements were asked for, instances there were then, instances asked for
+
+
+def _replace(
+    look: Look, found: list[Instance], surge: Surge | None, since: float
+) -> tuple[int, list[Instance], Surge | None]:
+    if surge is not None:
+        asked_at, before, asked = surge
+        more = min(len(look.ready) - max(int(before), look.floor), int(asked))
+        wait_s = REPLACE_WAIT_S + (REPLACE_BOOTS * look.cold_start_s if look.booting else 0.0)
+        if more < asked and (look.coming or look.at - asked_at <= wait_s):
+            return 0, [], surge
+        if more > 0:
+            going = [one for one in found[:more] if spare(look, one) or look.at - since > PATIENCE_S]
+            return 0, going, None if going else surge
+    overdue = any(look.age(one) > REPLACE_BOOTS * look.cold_start_s for one in look.booting)
+    if look.coming or look.draining or overdue:
+        return 0, [], None
+    room = look.limit - look.present
+    if room > 0:
+        asked = min(room, sum(1 for one in found if not look.is_old(one)) or 1)
+        return asked, [], (look.at, float(look.present), float(asked))
+    idle = not look.waiting and not look.booting and not look.used[found[0].id]
+    return 0, found[:1] if idle or look.at - since > PATIENCE_S else [], None
+
+
+def _remember(state: State, since: float | None, surge: Surge | None) -> State:
+    if (since, surge) == (state.replace_since, state.surge):
+        return state
+    return replace(state, replace_since=since, surge=surge)
+
+
+def shares(look: Look, state: State, desired: int, drain: tuple[str, ...]) -> tuple[int, int, str, State]:
+    """What to ask of spot and of on-demand now, what to add to the reason, and the state.
+
+    Spot gets what is wanted beyond the on-demand base. Where it failed, its desired count is lowered to what it
+    delivered, and only a later look, which has read that back, raises on-demand.
+    """
+    gone = set(drain)
+    staying = [one for one in (*look.ready, *look.booting) if one.id not in gone]
+    live = spot = sum(1 for one in staying if one.pool == SPOT)
+    on_demand = sum(1 for one in staying if one.pool == ON_DEMAND)
+    more = max(0, desired - len(staying))
+    if SPOT not in look.pools:
+        return 0, on_demand + more, "", state
+    if ON_DEMAND not in look.pools:
+        return spot + more, 0, "", state
+    old = sum(1 for one in staying if one.pool == ON_DEMAND and look.is_old(one))
+    base = min(more, max(0, min(look.policy.on_demand_base, desired) - (on_demand - old)))
+    more, on_demand, owed = more - base, on_demand + base, max(0, look.owed[ON_DEMAND] - base)
+    note = ""
+    if state.spot_failed_at is None:
+        backed = min(more, owed) if look.policy.on_demand_fallback else 0
+        spot, on_demand = spot + more - backed, on_demand + backed
+    elif look.owed[SPOT]:
+        note = f"spot fell short: delivered {spot} of {spot + look.owed[SPOT]}, the rest moves to on-demand"
+        on_demand += min(more, owed)
+    else:
+        if more:
+            note = f"on-demand, spot failed {look.at - state.spot_failed_at:.0f} s ago"
+        room = look.limit - len(gone) - desired
+        asked = max(0, count(look.pools[SPOT].desired) - look.live[SPOT])  # a probe that is still out
+        on_demand += max(0, min(more, more + room - asked))
+        if room > 0 and on_demand:
+            probe, state = _probe(look, state)
+            spot, note = spot + probe, f"{note}; one spot instance as a probe".lstrip("; ") if probe else note
+    if spot > live and state.short_since is None and state.probed_at is None:
+        state = replace(state, short_since=look.at)
+    return spot, on_demand, note, state
+
+
+def _probe(look: Look, state: State) -> tuple[int, State]:
+    """1 where a spot pool that failed is to be asked for one instance, as it is for a minute now and then."""
+    failed_at, probed_at = state.spot_failed_at or look.at, state.probed_at
+    refused_at = finite(look.pools[SPOT].failed_at, -1.0)
+    if probed_at is not None and look.at - probed_at <= PROBE_WAIT_S and refused_at < probed_at:
+        return 1, state
+    if look.at - (failed_at if probed_at is None else probed_at) < PROBE_S:
+        return 0, state
+    return 1, replace(state, probed_at=look.at)
