@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 UV_VERSION := 0.13.9
 
-.PHONY: help demo test check static coverage bench engine e2e docs lock clean
+.PHONY: help demo test check static coverage proofs bench engine e2e docs lock clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ static: $(VENV)/.installed
 
 coverage: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --cov --cov-branch --cov-report=term --cov-fail-under=90
+
+proofs: $(VENV)/.installed ## the promises that take days of virtual time to prove, on the embedded cloud
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(ARGS) tests/gpufleet
 
 bench: $(VENV)/.installed ## the scaling law against other policies on real traces, into docs/; ARGS="--law-only" for a table in minutes
 	@$(BIN)/python benchmarks/policies.py $(ARGS)

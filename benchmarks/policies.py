@@ -77,9 +77,14 @@ def law_only(options: argparse.Namespace) -> None:
     print(summary.law_table(outcomes, costs.__getitem__, bounds))
 
 
-def effects(options: argparse.Namespace, asked: Sequence[Cell]) -> list[stress.Effect]:
+def stressed(options: argparse.Namespace, asked: Sequence[Cell]) -> list[str]:
+    """Workloads for what is not asked of every cell."""
     cases = list(dict.fromkeys(cell.case for cell in asked if cell.half != cells.APART))
-    return stress.sensitivity(cases, options.cold, options.processes, running.parse(options.set))
+    return cases if options.only or options.quick else [case for case in cases if case in stress.STRESSED]
+
+
+def effects(options: argparse.Namespace, asked: Sequence[Cell]) -> list[stress.Effect]:
+    return stress.sensitivity(stressed(options, asked), options.cold, options.processes, running.parse(options.set))
 
 
 def sensitivity_only(options: argparse.Namespace) -> None:
@@ -100,8 +105,7 @@ def everything(options: argparse.Namespace) -> None:
     costs = yardstick.ensure(asked, options.processes)
     outcomes = [*law_outcomes(options, asked), *rivals.all_rivals(asked, options.processes)]
     disturbed = effects(options, asked)
-    cases = list(dict.fromkeys(cell.case for cell in asked if cell.half != cells.APART))
-    patience = list(stress.impatience(cases, options.processes, running.parse(options.set)))
+    patience = list(stress.impatience(stressed(options, asked), options.processes, running.parse(options.set)))
     parts = report.parts(disturbed, patience, outcomes)
     if whole:
         parts["full_rate"] = report.speed(cells.run_law(Cell(FULL_RATE.name, 240.0, 300.0)))

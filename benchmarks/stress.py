@@ -11,6 +11,8 @@ from .cells import ENOUGH, Cell, Outcome, run_law
 from .running import Changes, in_processes
 from .summary import geo_mean
 
+# Three workloads of each half, with one, two, four and eight slots; all thirteen would take hours.
+STRESSED = ("office-hours", "diurnal", "burstgpt-week", "sporadic", "pool-mid", "azure-conv-week")
 SLACK_S = 60.0  # the wait target here is the cold start plus this, plus the lag where one is declared
 IMPATIENCE_COLD_S = 240.0
 IMPATIENCE_WAITS = (600.0, 400.0, 300.0, 270.0, 240.0, 180.0, 120.0, 60.0, 30.0)

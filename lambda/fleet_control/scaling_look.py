@@ -104,6 +104,8 @@ def finite(value: float | None, default: float = 0.0) -> float:
 
 def count(value: float | None) -> int:
     """The value as a whole number from 0 to a billion."""
+    if type(value) is int and 0 <= value <= COUNT_LIMIT:
+        return value
     return int(min(max(finite(value), 0.0), COUNT_LIMIT))
 
 

@@ -13,9 +13,9 @@ from .scaling_types import Instance
 
 PROBE_S = 180.0  # a failed spot pool is asked for one instance this often (free of charge while it has none)
 PROBE_WAIT_S = 60.0  # and that is given up after this long
+PROBE_IDLE_S = 600.0  # without room, an idle on-demand instance makes place for a probe this often: it costs a boot
 REPLACE_WAIT_S = 60.0  # a replacement that was not even launched after this long is asked for anew
 REPLACE_BOOTS = 2.0  # one that boots, after so many cold starts more
-LONG_JOBS = 5.0  # a job may take so many mean service times (lognormal, CV 0.8: one in 400 takes longer)
 PATIENCE_S = 1800.0  # at a full cap, an instance to be replaced may be kept this long for want of an idle moment
 
 
@@ -61,32 +61,30 @@ def unwanted(look: Look, state: State) -> list[Instance]:
     found = [one for one in look.ready if look.is_old(one)]
     if look.live.get(ON_DEMAND) and SPOT in look.pools and state.spot_failed_at is None:
         fresh = [one for one in look.ready if one.pool == ON_DEMAND and not look.is_old(one)]
-        booting = sum(1 for one in look.booting if one.pool == ON_DEMAND and not look.is_old(one))
         fresh.sort(key=lambda one: (look.used[one.id], one.id))
-        found += fresh[: max(0, len(fresh) + booting - look.policy.on_demand_base)]
+        found += fresh[: max(0, len(fresh) - look.policy.on_demand_base)]
     found.sort(key=lambda one: (look.used[one.id], one.id))
     return found
-
-
-def spare(look: Look, one: Instance) -> bool:
-    """Whether an instance can drain without throwing work away: it is idle, or its jobs end within the drain."""
-    return not look.used[one.id] or LONG_JOBS * look.service_s <= look.policy.drain_s
 
 
 def leaving(look: Look, state: State) -> list[Instance]:
     """Ready instances that may go, in this order: to be replaced anyway, on-demand, spot, on-demand's base; of equals
     the least busy and youngest first."""
     bad = {one.id for one in unwanted(look, state)}
-    ready = [one for one in look.ready if spare(look, one)]
-    ready.sort(key=lambda one: (look.used[one.id], -finite(one.launched_at), one.id))
+    ready = sorted(look.ready, key=lambda one: (look.used[one.id], -finite(one.launched_at), one.id))
     others = [one.id for one in ready if one.pool == ON_DEMAND and one.id not in bad]
     base = set(others[max(0, len(others) - look.policy.on_demand_base) :]) if SPOT in look.pools else set()
     return sorted(ready, key=lambda one: (one.id not in bad, one.id in base, one.pool != ON_DEMAND))
 
 
 def replacing(look: Look, state: State) -> int:
-    """Replacements under way: scale-in neither cancels them nor takes them for what they are to replace."""
-    return 0 if state.surge is None else min(int(state.surge[2]), len(look.booting) + look.coming)
+    """Replacements that came or are to come, until what they replace has gone: scale-in neither cancels nor drains them
+    in its place."""
+    if state.surge is None:
+        return 0
+    asked_at, _, asked = state.surge
+    since = look.at - asked_at
+    return min(int(asked), len(look.booting) + look.coming + sum(1 for one in look.ready if look.age(one) < since))
 
 
 def replacements(look: Look, state: State) -> tuple[int, list[Instance], State]:
@@ -97,7 +95,10 @@ def replacements(look: Look, state: State) -> tuple[int, list[Instance], State]:
     """
     found = unwanted(look, state)
     if not found:
-        return 0, [], _remember(state, None, None)
+        place = _place_for_a_probe(look, state)
+        if place:  # what is launched next is asked of spot; if that fails once more, it is noted anew
+            state = replace(state, spot_failed_at=None, probed_at=None)
+        return 0, place, _remember(state, None, None)
     since = look.at if state.replace_since is None else state.replace_since
     asked, drain, surge = _replace(look, found, state.surge, since)
     return asked, drain, _remember(state, look.at if drain else since, surge)
@@ -116,8 +117,7 @@ def _replace(
         if more < asked and (look.coming or look.at - asked_at <= wait_s):
             return 0, [], surge
         if more > 0:
-            going = [one for one in found[:more] if spare(look, one) or look.at - since > PATIENCE_S]
-            return 0, going, None if going else surge
+            return 0, found[:more], None
     overdue = any(look.age(one) > REPLACE_BOOTS * look.cold_start_s for one in look.booting)
     if look.coming or look.draining or overdue:
         return 0, [], None
@@ -127,6 +127,16 @@ def _replace(
         return asked, [], (look.at, float(look.present), float(asked))
     idle = not look.waiting and not look.booting and not look.used[found[0].id]
     return 0, found[:1] if idle or look.at - since > PATIENCE_S else [], None
+
+
+def _place_for_a_probe(look: Look, state: State) -> list[Instance]:
+    """At a full cap nobody could learn that spot is back: an idle on-demand instance that goes for that, if any."""
+    failed_at, moving = state.spot_failed_at, look.waiting or look.booting or look.coming or look.draining
+    if failed_at is None or look.at - failed_at < PROBE_IDLE_S or moving or look.present < look.limit:
+        return []
+    mine = [one for one in look.ready if one.pool == ON_DEMAND]
+    idle = [one for one in mine if not look.used[one.id]]
+    return sorted(idle, key=lambda one: one.id)[:1] if len(mine) > look.policy.on_demand_base else []
 
 
 def _remember(state: State, since: float | None, surge: Surge | None) -> State:

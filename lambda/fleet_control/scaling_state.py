@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -60,24 +61,28 @@ class State:
 
     def to_json(self) -> str:
         """Compact JSON, times and counts to a thousandth; ``from_json`` reads it back. Moments in lists are written as
-        seconds before the look."""
+        seconds before the look. It ends with a checksum: a number that was damaged and still makes sense would be
+        believed for days, as what was learned is."""
         data = {**asdict(self), "booting": "".join(self.booting), "boots": [round(boot, 1) for boot in self.boots]}
         for name in _AGED:
             data[name] = [(_short((self.looked_at or 0.0) - at), _short(value)) for at, value in data[name]]
-        return json.dumps(_rounded(data), separators=(",", ":"))
+        data = _rounded(data)
+        return _compact({**data, "check": _checksum(data)})
 
     @staticmethod
     def from_json(text: str | None) -> State:
         """The stored state; the initial one if there is none or it is damaged in any way."""
         try:
             data = json.loads(text or "")
+            if data.pop("check") != _checksum(data):
+                return State()
             state = State(**{one.name: _READ[one.name](data[one.name]) for one in fields(State)})
             at = state.looked_at
             if at is None:
                 return State()
             aged = {name: tuple((max(0.0, at - age), value) for age, value in getattr(state, name)) for name in _AGED}
             return replace(state, **aged).sane(at)
-        except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             return State()
 
     def sane(self, at: float) -> State:
@@ -101,6 +106,15 @@ class State:
             surge=None if self.surge is None else (min(self.surge[0], at), *self.surge[1:]),
             week=self.week if self.week.slot * SLOT_S <= at + SLOT_S else Week(),
         )
+
+
+def _compact(data: dict[str, Any]) -> str:
+    return json.dumps(data, separators=(",", ":"))
+
+
+def _checksum(data: dict[str, Any]) -> str:
+    """CRC-32 of everything that is stored."""
+    return f"{zlib.crc32(_compact(data).encode()):08x}"
 
 
 def _short(value: float) -> float:

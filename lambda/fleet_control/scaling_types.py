@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from functools import cached_property
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -111,9 +112,9 @@ class Policy:
     ``slots``: jobs at once on an instance. ``wait_target_s``: a job is started within this time. ``service_s`` and
     ``cold_start_s``: expected values, until learned. ``tick_s``: time between looks; ``metric_lag_s``: age of the
     counters at a look. ``floor`` and ``cap``: least and most instances. ``headroom``: free slots kept while any is
-    busy, at most ``slots - 1``. ``drain_s``: how long a draining instance may go on working. ``on_demand_base``: so
-    many of the wanted instances are on-demand from the start. ``on_demand_fallback``: on-demand also gets what spot
-    fails to deliver. Raises ValueError with the field, its value and the rule.
+    busy, at most ``slots - 1``. ``on_demand_base``: so many of the wanted instances are on-demand from the start.
+    ``on_demand_fallback``: on-demand also gets what spot fails to deliver. Raises ValueError with the field, its value
+    and the rule.
     """
 
     slots: int
@@ -126,7 +127,6 @@ class Policy:
     cap: int = 1
     headroom: int = 1
     windows: tuple[Window, ...] = ()
-    drain_s: float = 300.0
     on_demand_base: int = 0
     on_demand_fallback: bool = True
 
@@ -141,17 +141,17 @@ class Policy:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
                 raise ValueError(f"policy {name} = {value!r}: must be a number of seconds above 0")
-        for name in ("cold_start_s", "metric_lag_s", "drain_s"):
+        for name in ("cold_start_s", "metric_lag_s"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
                 raise ValueError(f"policy {name} = {value!r}: must be a number of seconds, 0 or more")
 
-    @property
+    @cached_property
     def margin_s(self) -> float:
         """What a look cannot see: half a tick of an arrival's age, and a tick until the next look."""
         return 1.5 * self.tick_s
 
-    @property
+    @cached_property
     def patience_s(self) -> float:
         """The part of the wait target that is left to plan with: the margin and the metrics' lag are kept back."""
         return self.wait_target_s - self.margin_s - self.metric_lag_s
@@ -161,6 +161,6 @@ def floor_at(policy: Policy, at: float) -> int:
     """Least number of instances wanted at unix time ``at``: the largest of the policy's and the open windows'
     floors.
     """
-    if not 0 <= at < 250_000_000_000:  # beyond what a calendar can tell
+    if not policy.windows or not 0 <= at < 250_000_000_000:  # beyond what a calendar can tell
         return policy.floor
     return max([policy.floor, *(window.floor for window in policy.windows if window.open_at(at))])

@@ -30,7 +30,6 @@ CONTROLLER: dict[str, Any] = {
         "floor": 0,
         "cap": 4,
         "windows": [],
-        "drain_s": 300,
         "on_demand_base": 0,
         "on_demand_fallback": True,
     },

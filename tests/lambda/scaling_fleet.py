@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,17 @@ from fleet_control.scaling_law import (
 
 T0 = 1_780_000_000.0
 TICK_S = 10
+
+
+def sealed(data: dict[str, Any]) -> str:
+    """The data as the text that the law would have stored: with the checksum of its compact form."""
+    body = json.dumps(data, separators=(",", ":"))
+    return f'{body[:-1]},"check":"{zlib.crc32(body.encode()):08x}"}}'
+
+
+def unsealed(text: str) -> dict[str, Any]:
+    """What a stored text says, without its checksum."""
+    return {name: value for name, value in json.loads(text).items() if name != "check"}
 
 
 class Told:
@@ -140,7 +152,7 @@ class Fleet:
         seen = self._observe()
         decision, self.state = decide(seen, before, self.policy)
         stored = self.state.to_json()
-        assert json.loads(State.from_json(stored).to_json()) == json.loads(stored), "what is stored is what is known"
+        assert unsealed(State.from_json(stored).to_json()) == unsealed(stored), "what is stored is what is known"
         self.log.append(decision)
         self._obey(decision)
         for second in range(TICK_S):

@@ -95,6 +95,27 @@ def test_silent_nodes_go_one_at_a_time(world: World, functions: Functions) -> No
     assert all(later - earlier >= 240 for earlier, later in pairwise(gone))
 
 
+def test_a_run_that_takes_over_from_one_that_replaces_a_node_does_not_take_the_next(
+    world: World, functions: Functions
+) -> None:
+    nodes = trio(world, functions)
+    follow(world, functions, 60, {one.id: {"busy": 4, "rate": 1} for one in nodes})
+
+    def take_over(service: str, operation: str) -> None:
+        if operation == "terminate_instance_in_auto_scaling_group":
+            key, plus = {"pk": {"S": f"scaler#{FLEET}"}}, {":one": {"N": "1"}}
+            world.db.update_item(
+                TableName=CONTROL, Key=key, UpdateExpression="ADD fence :one", ExpressionAttributeValues=plus
+            )
+
+    world.on_sleep, world.on_call = world.admit, take_over
+    while not drained(world):
+        functions.controller(seconds=74)
+    for _ in range(3):
+        functions.controller(seconds=74)
+    assert len(drained(world)) == 1, "all are silent: one each cold start"
+
+
 def test_what_was_asked_for_goes_up_before_a_dead_node_goes(world: World, functions: Functions) -> None:
     functions.controller_config["policy"]["floor"] = 3
     nodes = trio(world, functions)
@@ -222,6 +243,7 @@ def test_what_is_remembered_survives_storing() -> None:
             "i-3": Known(1.0, 2.0, "", Mark(3.0, 4.0, 5.5, 6.0)),
         },
         replaced_at=9.0,
+        replaced="i-4",
     )
     assert Memory.from_json(memory.to_json()) == memory
 

@@ -368,17 +368,13 @@ def test_at_a_full_cap_a_busy_one_goes_after_half_an_hour() -> None:
     assert max(len(one.drain) for one in fleet.log) == 1
 
 
-def test_long_jobs_keep_an_old_version_for_half_an_hour() -> None:
-    """Jobs that might not end within the drain are not cut; a successor is kept ready meanwhile."""
-    policy = replace(POLICY, service_s=200, drain_s=300, wait_target_s=900)
-    fleet = Fleet(policy, job_s=200, spread=True)
-    fleet.run(1500, arriving(1, 0))
-    fleet.template = "2"
-    fleet.until(lambda one: len(one.drains) == 2, within_s=2 * PATIENCE_S, each=arriving(1, 0))
-    (first, _), (second, name) = fleet.drains
-    assert second - first > PATIENCE_S
-    assert fleet.work[name], "it was never idle"
-    assert all(one.ready >= 4 for one in fleet.log[150:])
+def test_a_replacement_that_is_slow_to_come_is_waited_for() -> None:
+    told = Told(replace(POLICY, floor=1), (Pool(SPOT, 1, "2"),))
+    told.set(ready("i-1"), spot=1)
+    assert told.look(0).desired == 2
+    told.set(ready("i-1"), spot=2)
+    seen = [told.look(at) for at in range(10, 600, 10)]
+    assert {(one.desired, one.drain) for one in seen} == {(2, ())}, "neither cancelled, nor asked for twice"
 
 
 def test_nothing_is_drained_for_a_replacement_that_is_not_let_through() -> None:
