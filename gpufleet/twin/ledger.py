@@ -23,7 +23,8 @@ class JobAccount:
     """Jobs of one queue, as sets of job ids. `waits`: seconds from sending to the first start, by job id.
 
     `lost`: sent, but neither ended in the job table nor on the queue or among the dead letters. `without_result`:
-    completed, but no result is stored. `billed_twice`: more than one bill was written.
+    completed, but no result is stored. `billed_twice`: more than one bill was written. `begun_again`: more than one
+    worker began it.
     """
 
     sent: frozenset[str]
@@ -35,6 +36,7 @@ class JobAccount:
     lost: frozenset[str]
     without_result: frozenset[str]
     billed_twice: frozenset[str]
+    begun_again: frozenset[str]
     waits: Mapping[str, float]
 
     @property
@@ -86,6 +88,7 @@ class Ledger:
                 if rows[job].get("result", {}).get("S", f"results/{job}.json") not in results
             ),
             billed_twice=frozenset(job for job, times in counted.items() if times > 1),
+            begun_again=frozenset(job for job, row in rows.items() if int(row.get("attempts", {}).get("N", 1)) > 1),
             waits={
                 job: float(row["started_at"]["N"]) - sent[job]
                 for job, row in rows.items()

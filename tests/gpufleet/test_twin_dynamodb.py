@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from moto.dynamodb.models.utilities import dynamo_to_dict
 from twin_services import START, ServicesAccount, allow, refused
 
 from gpufleet.twin.cloud import Cloud
 from gpufleet.twin.errors import AwsError, NotModelledError
+from gpufleet.twin.services import dynamodb_reads
 
 KEYS = ("pk", "sk")
 
@@ -184,3 +186,65 @@ def test_moto_judges_only_the_first_update_of_a_shape(
         )
     assert len(asked) == 1
     assert db.get_item(TableName="jobs", Key=row("r", "0"))["Item"]["a"] == {"N": "4"}
+
+
+def other_rows() -> list[dict[str, Any]]:
+    more = {"more": {"M": {"list": {"L": [{"N": "1"}, {"S": "x"}, {"NULL": True}]}}}, "flag": {"BOOL": True}}
+    return [{**row("p", str(number), at=number), **more} for number in (7, 3, 12)] + [row("q", "1")]
+
+
+def batch(*keys: dict[str, Any], table: str = "jobs", **more: Any) -> dict[str, Any]:
+    return {"RequestItems": {table: {"Keys": list(keys), **more}}}
+
+
+PARTITION = {"KeyConditionExpression": "pk = :p", "ExpressionAttributeValues": {":p": {"S": "p"}}}
+READS = {
+    "a partition": ("Query", {"TableName": "jobs", **PARTITION, "ConsistentRead": True}),
+    "none": ("Query", {"TableName": "jobs", **PARTITION, "ExpressionAttributeValues": {":p": {"S": "z"}}}),
+    "not by the key": ("Query", {"TableName": "jobs", **PARTITION, "KeyConditionExpression": "sk = :p"}),
+    "backwards": ("Query", {"TableName": "jobs", **PARTITION, "ScanIndexForward": False}),
+    "a page": ("Query", {"TableName": "jobs", **PARTITION, "Limit": 2}),
+    "too much for a page": ("Query", {"TableName": "large", **PARTITION}),
+    "a few rows": ("BatchGetItem", batch(row("p", "12"), row("z", "0"), row("p", "3"))),
+    "one twice": ("BatchGetItem", batch(row("p", "12"), row("p", "12"))),
+    "half a key": ("BatchGetItem", batch({"pk": {"S": "p"}})),
+    "no such table": ("BatchGetItem", batch(row("p", "12"), table="other")),
+    "some attributes": ("BatchGetItem", batch(row("p", "12"), ProjectionExpression="sk")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("operation", "params"), READS.values(), ids=READS)
+def test_the_short_way_of_a_read_answers_as_moto_does(
+    account: ServicesAccount, monkeypatch: pytest.MonkeyPatch, operation: str, params: dict[str, Any]
+) -> None:
+    model = account.services.dynamodb
+    make_table(account.cloud, "large")
+    for each in other_rows():
+        model.call("PutItem", {"TableName": "jobs", "Item": each}, "operator")
+    for number in range(4):
+        large = {**row("p", str(number)), "text": {"S": "x" * 350_000}}
+        model.call("PutItem", {"TableName": "large", "Item": large}, "operator")
+
+    def answer() -> Any:
+        try:
+            found = model.call(operation, params, "operator")
+        except AwsError as error:
+            return error.code, error.message
+        return {key: found.get(key) for key in ("Items", "Count", "Responses", "LastEvaluatedKey", "UnprocessedKeys")}
+
+    quick = answer()
+    monkeypatch.setattr(dynamodb_reads, "query", lambda *_: None)
+    monkeypatch.setattr(dynamodb_reads, "batch_get", lambda *_: None)
+    assert quick == dynamo_to_dict(answer())
+
+
+@pytest.mark.parametrize("which", ["a partition", "a few rows"])
+def test_a_partition_and_a_few_rows_are_read_without_moto(
+    account: ServicesAccount, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    operation, params = READS[which]
+    model, asked = account.services.dynamodb, []
+    name = {"Query": "query", "BatchGetItem": "batch_get_item"}[operation]
+    monkeypatch.setattr(model._handler, name, lambda: asked.append(operation))
+    assert model.call(operation, params, "operator")
+    assert asked == []

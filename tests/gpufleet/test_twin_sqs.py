@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from botocore.exceptions import ParamValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twin_services import ACCOUNT, START, ServicesAccount, refused
@@ -501,3 +502,12 @@ def test_one_receive_never_holds_a_message_twice(account: ServicesAccount) -> No
     answer = account.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
     assert len(answer["Messages"]) == 1
     assert counts(account, url) == (1, 0, 0)
+
+
+def test_a_wrong_parameter_never_reaches_the_model(account: ServicesAccount) -> None:
+    """Calls of this service are answered before botocore has built a request: its checks must still be made."""
+    sqs, calls = account.cloud.client("sqs"), len(account.cloud.calls)
+    for wrong in ({}, {"QueueUrl": 7}, {"QueueUrl": "q", "Maximum": 1}):
+        with pytest.raises(ParamValidationError):
+            sqs.receive_message(**wrong)
+    assert len(account.cloud.calls) == calls

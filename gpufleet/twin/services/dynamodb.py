@@ -17,7 +17,8 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.responses import DynamoHandler
 
 from ..errors import AwsError, NotModelledError
-from . import dynamodb_updates
+from . import dynamodb_reads, dynamodb_updates
+from .dynamodb_reads import key_names
 
 if TYPE_CHECKING:
     from ..cloud import Cloud
@@ -59,6 +60,8 @@ class DynamoDbModel:
         try:
             if operation == "Query":
                 return self._query(params, act)
+            if operation == "BatchGetItem":
+                return self._batch_get(params, act)
             if operation == "TransactWriteItems":
                 return self._transact(params, act)
             if operation == "UpdateItem":
@@ -78,6 +81,9 @@ class DynamoDbModel:
         table = self._tables.get(params["TableName"].rsplit("/", 1)[-1])
         if table is None or "IndexName" in params or not table.has_range_key:
             return act().result
+        answer = dynamodb_reads.query(table, params)
+        if answer is not None:
+            return answer
         named = [
             DynamoType(v) for v in params.get("ExpressionAttributeValues", {}).values() if v.keys() & {"S", "N", "B"}
         ]
@@ -88,6 +94,9 @@ class DynamoDbModel:
             return act().result
         finally:
             del table.all_items
+
+    def _batch_get(self, params: dict[str, Any], act: Callable[[], Any]) -> dict[str, Any]:
+        return dynamodb_reads.batch_get(self._tables, params) or act().result
 
     def _update(self, params: dict[str, Any], act: Callable[[], Any]) -> dict[str, Any]:
         """moto judges the first call of each shape, and every one that the short way leaves to it."""
@@ -121,7 +130,7 @@ class DynamoDbModel:
         """(table, hash key, range key, a copy of the item) that an entry of a transaction is about."""
         table = self._tables.get(entry["TableName"].rsplit("/", 1)[-1])
         keys = entry.get("Key") or entry.get("Item") or {}
-        names = [] if table is None else [n for n in (table.hash_key_attr, table.range_key_attr) if n]
+        names = [] if table is None else key_names(table)
         if table is None or any(name not in keys for name in names):
             return None, None, None, None  # moto says what is wrong with it
         hash_key, range_key = DynamoType(keys[names[0]]), DynamoType(keys[names[1]]) if len(names) > 1 else None
