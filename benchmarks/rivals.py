@@ -19,7 +19,7 @@ from .yardstick import digest
 
 NAMES = ("KEDA, tuned in hindsight", "KEDA, default", "AWS backlog per instance", "queue depth tutorial", "static")
 TUNED_KEDA, DEFAULT_KEDA, BACKLOG, TUTORIAL, STATIC = NAMES
-COARSE, FINE = 5, 3  # queue lengths tried for the tuned KEDA: on a geometric scale, then between the best two
+COARSE, FINE = 8, 4  # queue lengths tried for the tuned KEDA: on a geometric scale, then between the best two
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "bench-rivals.json"
 # What the kept figures follow from beside their cell: the code as this process loaded it.
 SOURCES = (rivals.__file__, simulator.__file__, simulated_fleet.__file__, __file__)

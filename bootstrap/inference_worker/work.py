@@ -20,6 +20,8 @@ from .signals import Drain, Signal
 from .turns import Turns
 from .worker import Worker
 
+HOOK_WAITS = 100  # Auto Scaling ends a wait after 100 of the hook's timeouts, each a little longer than drain_s
+
 T = TypeVar("T")
 
 
@@ -86,9 +88,18 @@ def build(config: NodeConfig, runtime: Runtime, metadata: InstanceMetadata, inst
         changed=changed,
         slots=config.model.slots,
         drain_s=config.drain_s,
+        leave_s=leave_s(config),
         terminate_hook=config.terminate_hook,
         cold_start_s=before.cold_start_s if before else None,
     )
+
+
+def leave_s(config: NodeConfig) -> int:
+    """How long running jobs may go on when the group takes the instance away: as long as any job may take, so that a
+    scale-in cuts none. The worker cannot tell a stop from a scale-in: in a stop the guard cuts the allowance short, and
+    the watchdog sends the worker home. Without an allowance nobody would, so every drain is a stop's.
+    """
+    return min(config.job_timeout_s, HOOK_WAITS * config.drain_s) if config.allowance else config.drain_s
 
 
 def patiently(runtime: Runtime, ask: Callable[[], T]) -> T:

@@ -20,7 +20,7 @@ NOTICE_S = 5  # AWS advises to look for a spot notice every 5 s
 RECLAIM_MARGIN_S = 20  # handing everything back takes seconds; the notice's time is when the machine stops
 POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 10, 20, 300  # a drain must wait for the poll under way, so busy nodes poll shorter
 HEALTH_S = 5  # how soon a model that does not serve is asked again
-HOOK_S = 60  # how often the group is told that the drain still runs
+HOOK_S = 30  # how often the group is told that the drain still runs: the shortest hook waits 90 s, and calls fail
 FINISH_S = 20  # what is being stored when the drain's time is up may take this much longer
 
 
@@ -41,7 +41,8 @@ class Worker:
     drain: Drain
     changed: Signal
     slots: int
-    drain_s: int
+    drain_s: int  # how long a stop lets running jobs finish
+    leave_s: int  # how long running jobs may go on when the group takes the instance away
     terminate_hook: str | None
     cold_start_s: float | None = None  # of an earlier process on this instance, if there was one
 
@@ -167,7 +168,7 @@ class Worker:
                 if reclaim_at is not None:
                     self.drain.ask("spot notice", reclaim_at - RECLAIM_MARGIN_S)
                 if not self.drain.hook and self.notices.leaving():
-                    self.drain.ask("terminating", self.runtime.now() + self.drain_s, hook=True)
+                    self.drain.ask("terminating", self.runtime.now() + self.leave_s, hook=True)
                 quiet = False
             except UnavailableError as problem:
                 if not quiet:
@@ -183,7 +184,8 @@ class Worker:
             change = self.changed.next()
             if self._empty():
                 break
-            change.wait(max(1.0, min(HOOK_S, self.drain.deadline - self.runtime.now())))
+            now = self.runtime.now()
+            change.wait(max(1.0, min(told_at + HOOK_S, self.drain.deadline) - now))
             if self.runtime.now() - told_at >= HOOK_S:
                 told_at = self.runtime.now()
                 self._prolong_hook()

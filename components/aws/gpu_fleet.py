@@ -22,11 +22,11 @@ class GpuFleetArgs:
     """`max_instances` is the cap over both pools together, in instances.
 
     `instance_types` in order of preference for on-demand; spot takes what is cheap and there. `boot_deadline_s`: from
-    launch to the model's first answer, else the instance is given up. `drain_s`: how long a draining instance may
-    finish what it holds. `ami` is an image id; None takes the newest deep-learning image for Amazon Linux 2023, which
-    makes a new template version whenever AWS publishes one. `ssm` lets operators open a session without SSH.
-    `reservation` is used by the on-demand group first; one of `subnet_ids` must lie in its zone, or nothing ever runs
-    in it.
+    launch to the model's first answer, else the instance is given up. `drain_s`: how long a stop lets running jobs
+    finish; a scale-in waits for them, at most the job timeout. `ami` is an image id; None takes the newest
+    deep-learning image for Amazon Linux 2023, which makes a new template version whenever AWS publishes one. `ssm` lets
+    operators open a session without SSH. `reservation` is used by the on-demand group first; one of `subnet_ids` must
+    lie in its zone, or nothing ever runs in it.
     """
 
     scope: Scope

@@ -63,7 +63,7 @@ class ScalingPolicy:
     on_demand_base: int = 0
     on_demand_fallback: bool = True
 
-    def document(self, cap: int, drain_s: int) -> dict[str, Any]:
+    def document(self, cap: int) -> dict[str, Any]:
         """As the controller reads it."""
         return {
             "slots": self.slots,
@@ -72,7 +72,6 @@ class ScalingPolicy:
             "cold_start_s": self.cold_start_s,
             "floor": self.floor,
             "cap": cap,
-            "drain_s": drain_s,
             "on_demand_base": self.on_demand_base,
             "on_demand_fallback": self.on_demand_fallback,
             "windows": [
@@ -257,7 +256,7 @@ class QueueDepthScaler(AwsComponent):
             "metric_namespace": alarms.NAMESPACE,
             "dry_run": args.dry_run,
             "job_timeout_s": fleet.job_timeout_s,
-            "policy": args.policy.document(fleet.cap, fleet.drain_s),
+            "policy": args.policy.document(fleet.cap),
         }
         return pulumi.Output.all(
             queue_url=args.queue.url,

@@ -227,7 +227,7 @@ class SettingsFields(_Frozen):
     )
     drain_seconds: Annotated[int, whole(30, HOOK_MAX_SECONDS - HOOK_MARGIN_SECONDS, "for example 300")] = Field(
         default=300,
-        description="How long a node may take to finish its jobs before it goes (a terminate hook's limit).",
+        description="How long a stop lets running jobs finish. A scale-in waits for them, at most the job timeout.",
     )
     schedule: Annotated[tuple[Window, ...], Rule("must be a list of windows", "see docs/configuration.md")] = Field(
         default=(), description="Times of the week with a floor of their own; the highest floor counts."

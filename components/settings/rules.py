@@ -137,10 +137,10 @@ def service_within_timeout(s: Any) -> Iterator[Fault]:
 
 
 def drain_finishes_a_job(s: Any) -> Iterator[Fault]:
-    """A drain must be long enough to finish a job of the expected length; it would hand back every one of them."""
+    """A stop must let a job of the expected length finish; it would hand back every one of them."""
     expected = s.advanced.expected_service_seconds
     if s.drain_seconds < expected:
-        rule = f"must be at least advanced.expectedServiceSeconds ({expected:g}), or a drain finishes no job"
+        rule = f"must be at least advanced.expectedServiceSeconds ({expected:g}), or a stop finishes no job"
         yield Fault("drainSeconds", str(s.drain_seconds), rule, f"set it to {expected:g} or more")
 
 

@@ -9,7 +9,7 @@ import pytest
 from inference_worker import __main__ as program
 from inference_worker import node
 from inference_worker.config import ConfigError, load, parse
-from worker_world import LAUNCH_HOOK, TERMINATE_HOOK, World, document
+from worker_world import LAUNCH_HOOK, TERMINATE_HOOK, Node, World, document
 
 ALLOWANCE = ("fleet#inference-dev", "allowance")
 
@@ -121,6 +121,54 @@ def test_a_valid_allowance_keeps_the_node_and_its_end_drains_and_terminates_it()
     assert instance.terminated == [True]
     assert instance.hook_calls == [(TERMINATE_HOOK, "CONTINUE")]
     world.check()
+
+
+def leaving_with(seconds: float) -> tuple[World, Node]:
+    """A node that its group takes away just as a job of so many seconds has begun, with the allowance a stop leaves."""
+    world = World()
+    granted(world, 600)
+    world.answers["long"] = seconds
+    world.send("long")
+    instance = world.node().start("watchdog", "work")
+    world.clock.run(lambda: bool(instance.running), 60)
+    instance.target_state, instance.waits_at = "Terminated", TERMINATE_HOOK
+    return world, instance
+
+
+@pytest.mark.parametrize("seconds", [299.0, 800.0])
+def test_a_stop_s_drain_is_as_long_as_the_allowance_that_the_guard_leaves(seconds: float) -> None:
+    world, instance = leaving_with(seconds)
+    told_at = world.clock.now
+    granted(world, 300)
+    world.clock.run(instance.done, 400)
+    assert instance.hook_calls[-1] == (TERMINATE_HOOK, "CONTINUE")
+    if seconds < 300:
+        world.check()
+    else:
+        assert 300 <= world.clock.now - told_at < 300 + 30 + 10
+        (waiting,) = world.queue.live()
+        assert waiting.visible_at <= world.clock.now, "handed back, not left to its lease"
+
+
+def test_a_scale_in_goes_on_if_the_stop_is_taken_back_in_time() -> None:
+    world, instance = leaving_with(800.0)
+    granted(world, 300)
+    world.clock.run(most_s=290)
+    while not instance.done():
+        granted(world, 600)
+        world.clock.run(instance.done, 60)
+    world.check()
+    assert world.job(world.accepted[0])["attempts"] == 1
+
+
+def test_without_a_guard_a_scale_in_s_drain_ends_with_the_allowance() -> None:
+    """The last word was just before: what is committed, drain + 600 + 150 s, has 300 s to spare."""
+    world, instance = leaving_with(2000.0)
+    granted(world, 600)
+    last_word = world.clock.now
+    world.clock.run(instance.done, 1000)
+    assert world.clock.now - last_word < 600 + 30 + 120
+    assert len(world.queue.live()) == 1
 
 
 def test_an_extended_allowance_is_seen() -> None:

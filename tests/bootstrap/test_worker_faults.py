@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from itertools import count
+from itertools import count, pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -134,8 +135,56 @@ def test_terminating_drains_tells_the_group_it_still_works_and_completes_the_hoo
     assert world.clock.run(node.done, 300)
     world.check()
     beats = [hook for hook in node.hook_calls if hook[1] == "heartbeat"]
-    assert 2 <= len(beats) <= 4
+    assert 5 <= len(beats) <= 7
     assert node.hook_calls[-1] == (TERMINATE_HOOK, "CONTINUE")
+
+
+def test_a_scale_in_waits_for_a_job_that_outlasts_a_stop_s_drain_and_keeps_the_hook_waiting() -> None:
+    """The shortest drain's hook waits 90 s: the group hears of the drain in time though every other call fails and
+    jobs that end in between wake the worker up."""
+    world = World(drain_s=30)
+    for prompt, seconds in (("long", 2000.0), ("ends", 29.0), ("and ends", 84.0), ("again", 139.0)):
+        world.answers[prompt] = seconds
+        world.send(prompt)
+    node = world.node().start()
+    world.clock.run(lambda: len(node.running) == 4, 60)
+    told_at, calls = [world.clock.now], 0
+
+    def fault(at: Node, operation: str) -> str | None:
+        nonlocal calls
+        if operation != "autoscaling.record_lifecycle_action_heartbeat":
+            return None
+        calls += 1
+        if calls % 2:
+            return "before"
+        told_at.append(world.clock.now)
+        return None
+
+    world.fault = fault
+    node.target_state, node.waits_at = "Terminated", TERMINATE_HOOK
+    assert world.clock.run(node.done, 2100)
+    world.check()
+    assert {world.job(job)["attempts"] for job in world.accepted} == {1}
+    assert max(later - sooner for sooner, later in pairwise(told_at)) < 90
+    assert world.clock.now - told_at[-1] < 90
+
+
+@pytest.mark.parametrize(
+    ("config", "seconds_left"),
+    [
+        pytest.param({"job_timeout_s": 900}, 900, id="no job takes longer"),
+        pytest.param({"job_timeout_s": 120}, 120, id="nor here, though a stop would give it more time"),
+        pytest.param({"job_timeout_s": 40_000}, 30_000, id="no group waits longer"),
+        pytest.param({"job_timeout_s": 900, "allowance": False}, 300, id="a stop could not cut it short"),
+    ],
+)
+def test_how_long_a_scale_in_waits(config: dict[str, Any], seconds_left: float) -> None:
+    world = World(**config)
+    node = world.node().start()
+    world.clock.run(most_s=60)
+    node.target_state = "Terminated"
+    world.clock.run(most_s=10)
+    assert [log["seconds_left"] for log in node.logs if log["event"] == "drain"] == [seconds_left]
 
 
 def test_the_hook_may_start_to_wait_later_than_announced() -> None:

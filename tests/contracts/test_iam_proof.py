@@ -129,7 +129,7 @@ class Scenario:
         self.world.services.budgets.figure = lambda: 200.0
         self.world.services.budgets.refresh_now()
         self.reach(lambda: "Terminating:Wait" in self.states(SPOT), limit_s=10 * MINUTE)
-        self.world.run_for(90)
+        self.world.run_for(150)
         self.stage.client("autoscaling").record_lifecycle_action_heartbeat(  # and had asked for more time
             AutoScalingGroupName=SPOT, LifecycleHookName="inference-terminate-hook", InstanceId=serving
         )

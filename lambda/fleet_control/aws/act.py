@@ -27,12 +27,10 @@ NEVER_RESUMED = "AZRebalance"  # it kills busy nodes to even out zones
 
 @dataclass
 class Outcome:
-    """What was done (``acts``) and what was refused (``refusals``), as short clauses with numbers. ``replaced``: a dead
-    or hung node was drained."""
+    """What was done (``acts``) and what was refused (``refusals``), as short clauses with numbers."""
 
     acts: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
-    replaced: bool = False
 
 
 @dataclass
@@ -111,8 +109,7 @@ def apply(hands: Hands, decision: Decision, sighting: Sighting, rows: Rows) -> N
             for instance_id in (one.id for one in group.members if one.id in surplus and not one.leaving):
                 after = hands.drain(after, instance_id, ": launched by its group while the version is held")
             if sighting.replace in {one.id for one in group.members}:
-                drained = hands.drain(after, str(sighting.replace), f": {sighting.sick[str(sighting.replace)]}")
-                hands.outcome.replaced = drained is not after
+                hands.drain(after, str(sighting.replace), f": {sighting.sick[str(sighting.replace)]}")
         except ClientError as error:
             if not busy_with_another_change(error):
                 raise

@@ -149,7 +149,7 @@ def _section(value: Any, key: str) -> dict[str, Any]:
 
 
 def _policy(data: dict[str, Any]) -> Policy:
-    names = {"slots", "wait_target_s", "service_s", "cold_start_s", "floor", "cap", "windows", "drain_s"}
+    names = {"slots", "wait_target_s", "service_s", "cold_start_s", "floor", "cap", "windows"}
     _check_keys(data, names | {"on_demand_base", "on_demand_fallback"}, "policy.")
     windows = []
     for index, raw in enumerate(data["windows"]):

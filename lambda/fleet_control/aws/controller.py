@@ -138,9 +138,6 @@ def _look_safely(run: Run) -> bool:
         what = {"reason": run.reason, "acts": run.outcome.acts, "refusals": run.outcome.refusals}
         runtime.log({"event": "look-failed", "fleet": run.config.fleet, "at": run.at, **what})
         return True
-    finally:
-        if run.outcome.replaced:
-            run.memory = replace(run.memory, replaced_at=run.at)
 
 
 def _keep(run: Run) -> None:
@@ -195,6 +192,8 @@ def _look(run: Run) -> bool:
     if at < run.free_at:
         run.outcome.refusals.append(f"nothing changed: the run before acted {at - run.acted_at:.0f} s ago")
     elif not rows.latched:
+        if sighting.replace:  # noted before it is done: a run that takes over in between must not take the next one
+            run.memory = replace(run.memory, replaced_at=at, replaced=sighting.replace)
         apply(hands, decision, sighting, rows)
     run.reason = _reason(decision, rows, run.outcome)
     _log(run, _numbers(decision, sighting, run.outcome), acted=bool(run.outcome.acts))

@@ -36,23 +36,25 @@ class Lost:
 
 @dataclass(frozen=True)
 class Memory:
-    """The instances by id, and when a dead or hung one was last replaced."""
+    """The instances by id, and when which dead or hung one was last replaced (noted before it is done)."""
 
     known: Mapping[str, Known] = field(default_factory=dict)
     replaced_at: float = 0.0
+    replaced: str = ""
 
     def to_json(self) -> str:
         """Compact JSON: 40 to 100 bytes an instance."""
         rows = {name: _row(one) for name, one in self.known.items()}
-        return json.dumps({"replaced_at": self.replaced_at, "known": rows}, separators=(",", ":"))
+        noted = {"replaced_at": self.replaced_at, "replaced": self.replaced}
+        return json.dumps({**noted, "known": rows}, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: Any) -> Memory:
         """What was stored; nothing if there is nothing, or it is damaged."""
         try:
             data = json.loads(text or "{}")
-            rows = data.get("known", {})
-            return Memory({name: _known(*row) for name, row in rows.items()}, float(data.get("replaced_at", 0)))
+            known = {name: _known(*row) for name, row in data.get("known", {}).items()}
+            return Memory(known, float(data.get("replaced_at", 0)), str(data.get("replaced", "")))
         except (ValueError, TypeError, AttributeError, RecursionError):
             return Memory()
 
@@ -79,7 +81,8 @@ def remember(memory: Memory, groups: Mapping[str, Group], at: float) -> tuple[Me
     whose boot ended without service since the last look."""
     known: dict[str, Known] = {}
     proven: set[str] = set()
-    for member in (member for group in groups.values() for member in group.members):
+    members = [member for group in groups.values() for member in group.members]
+    for member in members:
         before = memory.known.get(member.id)
         now = known[member.id] = _seen(member, before, at)
         if now.served is not None and (before is None or before.served is None):
@@ -89,7 +92,9 @@ def remember(memory: Memory, groups: Mapping[str, Group], at: float) -> tuple[Me
         for name, before in memory.known.items()
         if before.version and (name not in known or (known[name].served is None and not known[name].version))
     )
-    return Memory(known, memory.replaced_at), frozenset(proven), lost
+    here = any(member.id == memory.replaced and not member.leaving for member in members)  # so nothing came of it
+    noted = (0.0, "") if here else (memory.replaced_at, memory.replaced)
+    return Memory(known, *noted), frozenset(proven), lost
 
 
 def _seen(member: Member, before: Known | None, at: float) -> Known:

@@ -1,9 +1,9 @@
 """The guard: fired every minute, and by every message of the AWS Budget.
 
 Each tick meters what runs, stores the ledger, applies the spend law, and, while the latch is set, brings the fleets to
-zero and keeps them there. While it is clear it extends the nodes' allowance and publishes what launches may still cost.
-What cannot be read extends nothing. Faults are collected, so that one of them hinders no other step, and raised at the
-end: the function's error alarm must see them.
+zero, keeps them there and cuts the nodes' allowance to one drain. While it is clear it extends the allowance and
+publishes what launches may still cost. What cannot be read extends nothing. Faults are collected, so that one of them
+hinders no other step, and raised at the end: the function's error alarm must see them.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from ..spend_law import (
 )
 from . import runtime
 from .backstop import unattended
-from .config import GuardConfig, guard
+from .config import GuardConfig, GuardedFleet, guard
 from .groups import Group, describe
-from .items import write
+from .items import refused, write
 from .ledger import Book, Control, read_budget, read_control, reserved_usd, save_budget, save_latch, save_ledgers
 from .meter import Node, asks_for_figure, budget_figure, describe_nodes, spot_prices
 from .metrics import put
@@ -154,7 +154,10 @@ def _charged(tick: Tick) -> Book | None:
 
 
 def _draining(tick: Tick, before: Book) -> dict[str, float]:
-    """Since when each instance drains, for those that still do."""
+    """Since when each instance drains in this stop, for those that still do. A scale-in's drain may have begun long
+    before: it gets the stop's time too."""
+    if not tick.control.latch.latched:
+        return {}
     members = [one for group in (tick.groups or {}).values() for one in group.members]
     return {one.id: before.draining.get(one.id, tick.at) for one in members if one.state.startswith("Terminating")}
 
@@ -234,6 +237,8 @@ def _stop(tick: Tick, latch: Latch, why: str) -> str:
     stopping = Stopping(tick.config, latch, tick.control.suspended, tick.at)
     try:
         stop(stopping, tick.groups)
+        for fleet in tick.config.fleets:
+            tick.attempt(f"allowance of {fleet.fleet}", lambda fleet=fleet: _cut(tick, fleet))
         end_overdue(stopping, tick.groups, tick.nodes or [], tick.control.book.draining)
     except SupersededError as error:
         return f"Nothing stopped: {error}"
@@ -252,15 +257,40 @@ def _carry_on(tick: Tick) -> None:
         acts = tick.attempt(f"trim {fleet.fleet}", lambda fleet=fleet: trim(fleet, tick.groups or {}, tick.nodes or []))
         tick.acts += acts or []
         if fleet.jobs_table:
-            key = {"pk": f"fleet#{fleet.fleet}", "sk": "allowance"}
-            heard = tick.control.heard.get(fleet.fleet)
-            spoken = {} if heard is None else {"controller_at": heard}
-            row = write({**key, "until": tick.at + ALLOWANCE_S, "at": tick.at, **spoken})
-            table = fleet.jobs_table
+            table, row = fleet.jobs_table, _allowance(tick, fleet, tick.at + ALLOWANCE_S)
             tick.attempt(
                 f"allowance of {fleet.fleet}",
                 lambda table=table, row=row: runtime.client("dynamodb").put_item(TableName=table, Item=row),
             )
+
+
+def _allowance(tick: Tick, fleet: GuardedFleet, until: float) -> dict[str, Any]:
+    heard = tick.control.heard.get(fleet.fleet)
+    spoken = {} if heard is None else {"controller_at": heard}
+    return write({"pk": f"fleet#{fleet.fleet}", "sk": "allowance", "until": until, "at": tick.at, **spoken})
+
+
+def _cut(tick: Tick, fleet: GuardedFleet) -> None:
+    """Ends the fleet's allowance one drain after the first run that carries the stop out: then the watchdog of a node
+    that still drains has its worker hand its jobs back, whatever it drains for. Later runs would end it later, so the
+    condition refuses them. Counted from now, not from the latch: what was just told to go has its drain.
+    """
+    if not fleet.jobs_table:
+        return
+    until = runtime.now() + fleet.drain_s
+    try:
+        runtime.client("dynamodb").put_item(
+            TableName=fleet.jobs_table,
+            Item=_allowance(tick, fleet, until),
+            ConditionExpression="#until > :until",
+            ExpressionAttributeNames={"#until": "until"},
+            ExpressionAttributeValues=write({":until": until}),
+        )
+    except ClientError as error:
+        if not refused(error):
+            raise
+        return
+    tick.acts.append(f"allowance of {fleet.fleet} ends in {fleet.drain_s:.0f} s")
 
 
 def _publish(tick: Tick, figures: Figures, latch: Latch) -> None:

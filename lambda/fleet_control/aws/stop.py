@@ -22,7 +22,9 @@ from .ledger import read_latch, record_suspended
 from .meter import Node
 
 STOP_PROCESSES = ("Launch", "AlarmNotification", "ScheduledActions", "AZRebalance")
-GRACE_S = 60.0  # beyond the drain time, for the hook's completion to arrive
+# Beyond the drain time: 30 s until the watchdog looks, 40 s for what is being stored and the poll under way, and some
+# for the hook's completion to arrive.
+GRACE_S = 90.0
 
 
 class SupersededError(RuntimeError):
@@ -121,8 +123,8 @@ def end_overdue(
 ) -> None:
     """Ends what is still there past its drain deadline: hook completed, then terminated at EC2.
 
-    ``draining``: since when an instance drains. One without that (its terminate call keeps failing, or it is in no
-    group) has until the drain time after the stop, or after its launch.
+    ``draining``: since when an instance drains in this stop. One without that (its terminate call keeps failing, or it
+    is in no group) has until the drain time after the stop, or after its launch.
     """
     waiting = {
         member.id: group for group in groups.values() for member in group.members if member.state == "Terminating:Wait"
