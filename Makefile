@@ -31,8 +31,8 @@ static: $(VENV)/.installed
 coverage: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --cov --cov-branch --cov-report=term --cov-fail-under=90
 
-proofs: $(VENV)/.installed ## the promises that take days of virtual time to prove, on the embedded cloud
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(ARGS) tests/gpufleet
+proofs: $(VENV)/.installed ## what takes long to prove: days of virtual time on the embedded cloud, searches
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(ARGS)
 
 bench: $(VENV)/.installed ## the scaling law against other policies on real traces, into docs/; ARGS="--law-only" for a table in minutes
 	@$(BIN)/python benchmarks/policies.py $(ARGS)

@@ -26,7 +26,7 @@ LOOKS = {
 }
 LEAST_LATE = 3e-4  # shares above 99.97 % are drawn as one
 SHARES = (0.2, 0.5, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999)
-COSTS = (1, 1.25, 1.5, 2, 3, 5, 10, 20, 40)
+COSTS = (1, 1.5, 2, 3, 5, 10, 20, 40)
 
 
 def height(share: float) -> float:

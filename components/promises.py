@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 SEEING_SECONDS: Final = 25  # a look at the queue (10 s), and the one and a half that the law keeps back
 LATE_SECONDS: Final = 20  # two looks: what a wait may exceed target and cold start by
 
-# Wait target in seconds -> GPU cost, as a multiple of the cost at 600 s. Geometric mean over twelve workloads of 5 to
-# 61 days, recorded or at recorded rates, with a cold start of 240 s, the scaling law deciding.
+# Wait target in seconds -> GPU cost, as a multiple of the cost at 600 s. Geometric mean over six workloads of one and
+# two weeks at recorded rates, with a cold start of 240 s, the law deciding: "impatience" in docs/scaling-bench.json.
 PRICE_OF_IMPATIENCE: Final = {
-    30: 1.98,
-    60: 1.81,
-    120: 1.62,
-    180: 1.52,
-    240: 1.37,
-    270: 1.15,
+    30: 1.89,
+    60: 1.76,
+    120: 1.60,
+    180: 1.50,
+    240: 1.35,
+    270: 1.16,
     300: 1.10,
-    400: 1.05,
+    400: 1.06,
     600: 1.00,
 }
 MEASURED_COLD_START_SECONDS: Final = 240

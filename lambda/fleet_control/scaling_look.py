@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 
 from .scaling_state import MAX_BINS, MAX_BOOTING, MAX_BOOTS, TIME_LIMIT, State
 from .scaling_types import Instance, Observation, Policy, Pool, floor_at
@@ -33,9 +34,10 @@ COUNT_LIMIT = 10**9  # no counter is believed above this
 class Look:
     """An observation with every number made sane, and what follows from it.
 
-    ``used``: busy slots by instance id. ``owed``: instances asked for and not there, by pool; ``waiting``: backlog.
-    ``load_90`` and ``load_300``: arrivals times service time over slots, in instances. ``caution``: 1 when half a
-    percent of the jobs is late, less when fewer are, more when more are.
+    ``present``: instances that are there and do not drain. ``used``: busy slots by instance id. ``owed``: instances
+    asked for and not there, by pool; ``waiting``: backlog. ``load_90`` and ``load_300``: arrivals times service time
+    over slots, in instances. ``caution``: 1 when half a percent of the jobs is late, less when fewer are, more when
+    more are.
     """
 
     at: float
@@ -43,6 +45,7 @@ class Look:
     waiting: int
     ready: list[Instance]
     booting: list[Instance]
+    present: int
     draining: int
     used: dict[str, int]
     busy: int
@@ -56,11 +59,6 @@ class Look:
     load_90: float
     load_300: float
     policy: Policy
-
-    @property
-    def present(self) -> int:
-        """Instances that are there and do not drain."""
-        return len(self.ready) + len(self.booting)
 
     @property
     def coming(self) -> int:
@@ -139,6 +137,7 @@ def _fleet(observation: Observation, policy: Policy, at: float, dt: float) -> Lo
         waiting=count(observation.visible) + count(observation.delayed),
         ready=ready,
         booting=booting,
+        present=len(ready) + len(booting),
         draining=len(unique) - len(ready) - len(booting),
         used=used,
         busy=sum(used.values()),
@@ -167,9 +166,8 @@ def _learn(look: Look, observation: Observation, state: State) -> State:
     going, begun = _going(state, dt, completed, in_flight)
     quiet_since = None if waiting else (at if state.quiet_since is None else state.quiet_since)
     boots, booting = _boots(look, state)
-    look.cold_start_s = _cold_start(
-        boots if len(boots) >= 3 else (*boots, *map(finite, observation.cold_starts)), policy
-    )
+    seen = boots if len(boots) >= 3 else (*boots, *map(finite, observation.cold_starts))
+    look.cold_start_s = _cold_start(seen, policy.cold_start_s, policy.patience_s - policy.tick_s)
     arrivals, arrived, noise, late, gone = _ages(look, state, begun, in_flight)
     fade = math.exp(-dt / CAUTION_MEMORY_S)
     started, late = state.started * fade + begun + gone, state.late * fade + late
@@ -185,8 +183,7 @@ def _learn(look: Look, observation: Observation, state: State) -> State:
     rate_90, rate_300 = min(rate_90, most), min(rate_300, most)
     look.load_90, look.load_300 = rate_90 * work, rate_300 * work
     moved = first or not waiting or not look.ready or done > 0 or waiting + in_flight < state.outstanding
-    return replace(
-        state,
+    return state.with_(
         looked_at=at,
         completed=completed,
         worked_s=worked_s,
@@ -261,14 +258,16 @@ def _boots(look: Look, state: State) -> tuple[tuple[float, ...], tuple[str, ...]
     return boots, tuple(key(one) for one in look.booting[:MAX_BOOTING])
 
 
-def _cold_start(seen: tuple[float, ...], policy: Policy) -> float:
+@lru_cache(maxsize=8)  # boots are rarer than looks
+def _cold_start(seen: tuple[float, ...], configured_s: float, hidden_s: float) -> float:
     """The configured value until three boots were seen; then their 0.9 quantile, or their median if only that still
-    lets a cold start hide inside the wait target (a high quantile alone would make every launch look hopeless)."""
+    lets a cold start hide inside the wait target, which one of ``hidden_s`` does (a high quantile alone would make
+    every launch look hopeless)."""
     if len(seen) < 3:
-        return max(1.0, policy.cold_start_s)
-    boots = sorted([boot for boot in seen if 0 < boot < MOST_BOOT_S] or [policy.cold_start_s])
+        return max(1.0, configured_s)
+    boots = sorted([boot for boot in seen if 0 < boot < MOST_BOOT_S] or [configured_s])
     high, median = boots[math.ceil(0.9 * len(boots)) - 1], boots[(len(boots) - 1) // 2]
-    return median if high + policy.tick_s > policy.patience_s >= median + policy.tick_s else high
+    return median if high > hidden_s >= median else high
 
 
 def _ages(

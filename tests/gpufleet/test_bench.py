@@ -128,6 +128,7 @@ def test_a_cells_digest_follows_its_content() -> None:
     assert yardstick.digest(replace(cell)) in digests
 
 
+@pytest.mark.long
 def test_quick_writes_figures_tables_and_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,7 @@ def drawn(seed: int, slots: int, *, equal: bool = False) -> Workload:
     return Workload(sorted(arrivals), [mean if equal else rng.lognormvariate(math.log(mean), 0.5) for _ in arrivals])
 
 
+@pytest.mark.long
 @settings(max_examples=8, deadline=None, derandomize=True)  # a sample: the search proves nothing
 @given(st.integers(0, 10**6), st.sampled_from([1, 2, 4]), st.sampled_from([90, 240]), st.sampled_from([60, 300, 600]))
 def test_no_policy_that_keeps_the_promise_is_cheaper(seed: int, slots: int, cold_start_s: float, wait_s: float) -> None:
@@ -150,6 +151,7 @@ def test_no_policy_that_keeps_the_promise_is_cheaper(seed: int, slots: int, cold
         assert run.share_within(wait_s) < 0.99 or plan.cost_s <= run.instance_s
 
 
+@pytest.mark.long
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.sampled_from([1, 4]), st.sampled_from([60, 300]), st.floats(0.5, 0.99))
 def test_the_bound_is_below_every_static_fleet(seed: int, slots: int, wait_s: float, share: float) -> None:

@@ -50,6 +50,7 @@ def impatient() -> Iterator[Stage]:
         yield stage
 
 
+@pytest.mark.long
 def test_a_first_message_is_answered_in_seconds_whenever_it_comes() -> None:
     """With the defaults (300 s of patience, 240 s to boot) a launch is due at once. There is no capacity, so that each
     message can be taken back and the next one finds a fleet at rest: what is measured is the decision."""

@@ -459,6 +459,7 @@ def turns(fleet: Fleet, since: float = 0) -> int:
     return max((sum(1 for at in turned if begin <= at < begin + fleet.boot_s) for begin in turned), default=0)
 
 
+@pytest.mark.long
 @settings(max_examples=12, deadline=None)
 @given(
     st.integers(0, 10**6),
