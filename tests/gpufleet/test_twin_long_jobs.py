@@ -12,7 +12,7 @@ from gpufleet.operations.resume import resume
 from gpufleet.twin.model_server import CANARY_S, TOKENS_PER_S
 
 # The provider SDK warns about its own deprecated aliases when a service is imported; none is used here.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")]
 
 GUARD = "inference-scale-to-zero-dev"
 DRAIN_S, SHORT_S, JOB_TIMEOUT_S = 300.0, 400.0, 3600.0

@@ -11,7 +11,7 @@ from twin_pools import HOUR, MINUTE, Pools
 from gpufleet.twin.services.machines import Instance
 
 # The provider SDK warns about its own deprecated aliases when a service is imported; none is used here.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")]
 
 NEW = {"model.serverArgs": ["--max-model-len", "4096", "--max-num-seqs", "8"]}  # it is in the nodes' user data
 JOB_TIMEOUT_S = 120.0
