@@ -60,7 +60,9 @@ TIGHT_RESERVE = 0.75  # ... and so many standard deviations of the load are kept
 PEAK_S = 300.0  # the load regime keeps what the highest load of so long needs
 RESERVE = 0.2  # standard deviations of the load kept beside it, times the caution (0.4: 6 % dearer, 0.4 % more in time)
 LOAD_CAUTION = 2.0  # the load regime is no more cautious: from zero, the first jobs are late whatever is kept
-TRUST_IN_FORECAST = 0.8  # share of a forecast load that is made ready for
+# Share of a forecast load that is made ready for. Without any, 2 % fewer jobs of nightly and daily batches are in time,
+# at the same cost; elsewhere it changes nothing.
+TRUST_IN_FORECAST = 0.8
 LINGER = 0.25  # in the load regime nothing leaves for so many cold starts, times the caution
 
 __all__ = [

@@ -101,6 +101,12 @@ PLANS = (
         {"network": {"vpcId": "vpc-01234567", "privateSubnetIds": ["subnet-01234567"]}, "spot": False},
         gone=frozenset({"Group inference-asg-spot"}),
     ),
+    Plan(
+        {
+            "onDemandBase": 1,
+            "capacityReservation": {"id": "cr-0123456789abcdef0", "instanceType": "g5.xlarge", "instances": 1},
+        }
+    ),
     Plan({"onDemandFallback": False}, gone=frozenset({"Group inference-asg-on-demand"})),
 )
 NOT_EDITED = {
