@@ -43,7 +43,7 @@ The constants were measured on real traces (docs/scaling.md); each says what it 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .scaling_look import BOOTING, DRAINING, ON_DEMAND, READY, SPOT, Look, take_look
 from .scaling_pools import leaving, replacements, replacing, shares, watch_spot
@@ -189,7 +189,7 @@ def _by_load(look: Look, state: State) -> tuple[int, int, str, State]:
         launch = max(launch, math.ceil(short / (slots + pace * LOST_DEADLINE_S) - 0.5), 0 if present else 1)
     keep = min(max(round(load), _work(look)), policy.cap)
     keeps, most = highest(state.keeps, look.at, float(keep), LINGER * boot_s * caution)
-    return max(0, launch), int(most), "", replace(state, peaks=peaks, keeps=keeps)
+    return max(0, launch), int(most), "", state.with_(peaks=peaks, keeps=keeps)
 
 
 def _boots_left(look: Look) -> list[float]:

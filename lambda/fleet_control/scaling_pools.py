@@ -5,8 +5,6 @@ Spot first, on-demand for what spot failed to deliver, and back again; old templ
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .scaling_look import ON_DEMAND, SPOT, Look, count, finite
 from .scaling_state import State
 from .scaling_types import Instance
@@ -22,7 +20,7 @@ PATIENCE_S = 1800.0  # at a full cap, an instance to be replaced may be kept thi
 def watch_spot(look: Look, state: State) -> State:
     """Whether spot delivers. A probe that is owed is no capacity: it is taken out of what the look counts on."""
     if not (SPOT in look.pools and ON_DEMAND in look.pools and look.policy.on_demand_fallback):
-        return _known(state, 0, None, None, None)
+        return state.with_(spot_live=0, short_since=None, spot_failed_at=None, probed_at=None)
     delivered, owed, at = look.live[SPOT], look.owed[SPOT], look.at
     grew = delivered > state.spot_live
     refused_at = finite(look.pools[SPOT].failed_at, -1.0)
@@ -39,20 +37,7 @@ def watch_spot(look: Look, state: State) -> State:
         short_since = at
     if short_since is not None and (refused_at >= short_since or at - short_since > look.cold_start_s):
         failed_at = at
-    return _known(state, delivered, short_since, failed_at, probed_at)
-
-
-def _known(
-    state: State, live: int, short_since: float | None, failed_at: float | None, probed_at: float | None
-) -> State:
-    if (live, short_since, failed_at, probed_at) == (
-        state.spot_live,
-        state.short_since,
-        state.spot_failed_at,
-        state.probed_at,
-    ):
-        return state
-    return replace(state, spot_live=live, short_since=short_since, spot_failed_at=failed_at, probed_at=probed_at)
+    return state.with_(spot_live=delivered, short_since=short_since, spot_failed_at=failed_at, probed_at=probed_at)
 
 
 def unwanted(look: Look, state: State) -> list[Instance]:
@@ -97,11 +82,11 @@ def replacements(look: Look, state: State) -> tuple[int, list[Instance], State]:
     if not found:
         place = _place_for_a_probe(look, state)
         if place:  # what is launched next is asked of spot; if that fails once more, it is noted anew
-            state = replace(state, spot_failed_at=None, probed_at=None)
-        return 0, place, _remember(state, None, None)
+            state = state.with_(spot_failed_at=None, probed_at=None)
+        return 0, place, state.with_(replace_since=None, surge=None)
     since = look.at if state.replace_since is None else state.replace_since
     asked, drain, surge = _replace(look, found, state.surge, since)
-    return asked, drain, _remember(state, look.at if drain else since, surge)
+    return asked, drain, state.with_(replace_since=look.at if drain else since, surge=surge)
 
 
 Surge = tuple[float, float, float]  # when replacements were asked for, instances there were then, instances asked for
@@ -139,12 +124,6 @@ def _place_for_a_probe(look: Look, state: State) -> list[Instance]:
     return sorted(idle, key=lambda one: one.id)[:1] if len(mine) > look.policy.on_demand_base else []
 
 
-def _remember(state: State, since: float | None, surge: Surge | None) -> State:
-    if (since, surge) == (state.replace_since, state.surge):
-        return state
-    return replace(state, replace_since=since, surge=surge)
-
-
 def shares(look: Look, state: State, desired: int, drain: tuple[str, ...]) -> tuple[int, int, str, State]:
     """What to ask of spot and of on-demand now, what to add to the reason, and the state.
 
@@ -180,7 +159,7 @@ def shares(look: Look, state: State, desired: int, drain: tuple[str, ...]) -> tu
             probe, state = _probe(look, state)
             spot, note = spot + probe, f"{note}; one spot instance as a probe".lstrip("; ") if probe else note
     if spot > live and state.short_since is None and state.probed_at is None:
-        state = replace(state, short_since=look.at)
+        state = state.with_(short_since=look.at)
     return spot, on_demand, note, state
 
 
@@ -192,4 +171,4 @@ def _probe(look: Look, state: State) -> tuple[int, State]:
         return 1, state
     if look.at - (failed_at if probed_at is None else probed_at) < PROBE_S:
         return 0, state
-    return 1, replace(state, probed_at=look.at)
+    return 1, state.with_(probed_at=look.at)

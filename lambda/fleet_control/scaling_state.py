@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .scaling_week import MOST, SLOT_S, WEEK, Week
@@ -81,13 +81,17 @@ class State:
             if at is None:
                 return State()
             aged = {name: tuple((max(0.0, at - age), value) for age, value in getattr(state, name)) for name in _AGED}
-            return replace(state, **aged).sane(at)
+            return state.with_(**aged).sane(at)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             return State()
 
     def with_(self, **changes: Any) -> State:
-        """A copy with these fields changed: what ``dataclasses.replace`` does, in a third of the time."""
-        return State(**{**vars(self), **changes})
+        """The state with these fields changed, itself if none does: ``dataclasses.replace`` takes three times as long,
+        and copies in any case."""
+        known = vars(self)
+        if all(known[name] == value for name, value in changes.items()):
+            return self
+        return State(**{**known, **changes})
 
     def sane(self, at: float) -> State:
         """The state without times after ``at``: a clock that jumped back must not freeze the law."""
@@ -95,8 +99,7 @@ class State:
         def past(moment: float | None) -> float | None:
             return None if moment is None else min(moment, at)
 
-        return replace(
-            self,
+        return self.with_(
             looked_at=past(self.looked_at),
             arrivals=tuple((min(born, at), jobs) for born, jobs in self.arrivals),
             peaks=tuple((min(seen, at), load) for seen, load in self.peaks),

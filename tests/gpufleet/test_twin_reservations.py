@@ -213,17 +213,22 @@ def test_reserved_capacity_costs_from_its_making_to_its_end_and_what_runs_in_it_
 # -- the deployed program -------------------------------------------------------------------------------------------
 
 
+def one_reserved(stage: Stage, instance_type: str, zone: str) -> dict[str, Any]:
+    """The setting of a reservation for one instance that was just made."""
+    made = stage.client("ec2").create_capacity_reservation(
+        InstanceType=instance_type,
+        InstancePlatform="Linux/UNIX",
+        AvailabilityZone=zone,
+        InstanceCount=1,
+        InstanceMatchCriteria="targeted",
+    )["CapacityReservation"]
+    return {"id": made["CapacityReservationId"], "instanceType": instance_type, "instances": 1}
+
+
 def test_the_guard_charges_what_is_reserved_all_the_time_and_what_runs_in_it_once() -> None:
     """The program as deployed, its meter against the bill: one instance in the reservation, one beside it."""
     with Stage(ROOT, "dev", {}, "us-east-1", seed=1) as stage:
-        number = stage.client("ec2").create_capacity_reservation(
-            InstanceType="g5.xlarge",
-            InstancePlatform="Linux/UNIX",
-            AvailabilityZone="us-east-1b",
-            InstanceCount=1,
-            InstanceMatchCriteria="targeted",
-        )["CapacityReservation"]["CapacityReservationId"]
-        held = {"id": number, "instanceType": "g5.xlarge", "instances": 1}
+        held = one_reserved(stage, "g5.xlarge", "us-east-1b")
         edits = {"capacityReservation": held, "monthlyBudgetUsd": 900, "maxGpuInstances": 2}
         stage.up(**edits, advanced={"dryRun": True})  # nobody but this test launches
         stage.world.run_for(HOUR)
@@ -252,14 +257,7 @@ def test_the_guard_charges_what_is_reserved_all_the_time_and_what_runs_in_it_onc
 def test_the_first_job_is_served_from_what_is_reserved_and_the_next_ones_from_spot() -> None:
     """The law's share, the group's preference and the reservation, together, as deployed."""
     with Stage(ROOT, "dev", {}, "us-east-1", seed=1) as stage:
-        number = stage.client("ec2").create_capacity_reservation(
-            InstanceType="g6.xlarge",
-            InstancePlatform="Linux/UNIX",
-            AvailabilityZone="us-east-1c",
-            InstanceCount=1,
-            InstanceMatchCriteria="targeted",
-        )["CapacityReservation"]["CapacityReservationId"]
-        held = {"id": number, "instanceType": "g6.xlarge", "instances": 1}
+        held = one_reserved(stage, "g6.xlarge", "us-east-1c")
         stage.up(capacityReservation=held, monthlyBudgetUsd=800, maxGpuInstances=2, onDemandFallback=False)
         stage.world.run_for(120)
 
@@ -275,8 +273,8 @@ def test_the_first_job_is_served_from_what_is_reserved_and_the_next_ones_from_sp
 
         send(1)
         stage.world.run_for(60)
-        assert launched() == [(False, number)]
+        assert launched() == [(False, held["id"])]
         send(400)
         stage.world.run_for(120)
-        assert launched() == [(False, number), (True, None)]
+        assert launched() == [(False, held["id"]), (True, None)]
         assert stage.failures() == []
