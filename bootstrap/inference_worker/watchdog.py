@@ -20,6 +20,9 @@ UNREADABLE_S = 600
 SILENT_S = 600  # a controller that lives is heard every three minutes at the least
 IDLE_S = 600  # a controller that was away for a while finds the node still there
 FRESH_S = 180  # the guard writes its row every minute, the worker its heartbeat every ten seconds
+# Before the end of the allowance: so that a drain, begun up to a look late, and the terminate call after it are over
+# within the drain time beyond that end (fleet_control.aws.scale_to_zero cuts an allowance with it in mind).
+LEAVE_EARLY_S = 75
 STOP_MARGIN_S = 120  # what systemd may take beyond the drain itself (see the worker's TimeoutStopSec)
 POWEROFF_AFTER = 10  # refused terminations, about eight minutes: then the machine at least stops costing
 
@@ -34,7 +37,7 @@ def run(config: NodeConfig, runtime: Runtime) -> int:
     while True:
         row = _allowance(runtime, fleet)
         if row is not None:
-            over_at = min(row.until, runtime.now() + UNREADABLE_S)
+            over_at = min(row.until - LEAVE_EARLY_S, runtime.now() + UNREADABLE_S)
         if runtime.now() >= over_at:
             runtime.log({"event": "allowance-over", "read": row is not None})
             break
@@ -52,7 +55,7 @@ def admit(config: NodeConfig, runtime: Runtime) -> int:
     if not config.allowance:
         return 0
     row = _allowance(runtime, _fleet(config, runtime))
-    return run(config, runtime) if row is not None and runtime.now() >= row.until else 0
+    return run(config, runtime) if row is not None and runtime.now() >= row.until - LEAVE_EARLY_S else 0
 
 
 class Idleness:

@@ -7,44 +7,72 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Paid:
-    """How far one instance is paid. ``usd_per_hour``: its price at the last tick, disk apart. ``ended``: no more to
-    come.
+    """How far one instance is paid. ``usd_per_hour``: its price at the last tick, disk apart. ``spot``: its pool.
+    ``ended``: no more to come.
     """
 
     launched_at: float
     until: float
     usd_per_hour: float
     disk_usd_per_hour: float = 0.0
+    spot: bool = False
     ended: bool = False
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Dollars of one month ("2026-11") up to ``metered_at``. ``fixed_usd``: what is paid whatever runs, reserved
-    capacity included. ``raised_usd``: what another source found on top.
+    """Dollars of one month ("2026-11") up to ``metered_at``.
+
+    ``spot_usd``, ``on_demand_usd``: instance seconds by pool. ``fixed_usd``: what is paid whatever runs;
+    ``reserved_usd``: reserved capacity, used or not. ``raised_usd``: what another source found on top of the meter.
+    ``jobs``: completed jobs that were counted so far, by fleet. ``days``: what was metered when a day of the month
+    ("05") began. ``checked``: the day ("2026-11-05") of the last reconciliation, ``error_usd`` what the meter had
+    charged too much by it (negative: too little).
     """
 
     month: str
     metered_at: float
-    instance_usd: float = 0.0
+    spot_usd: float = 0.0
+    on_demand_usd: float = 0.0
     disk_usd: float = 0.0
     boot_usd: float = 0.0
+    job_usd: float = 0.0
     fixed_usd: float = 0.0
+    reserved_usd: float = 0.0
     raised_usd: float = 0.0
     warned: bool = False
+    checked: str = ""
+    error_usd: float = 0.0
+    jobs: Mapping[str, float] = field(default_factory=dict)
+    days: Mapping[str, float] = field(default_factory=dict)
     instances: Mapping[str, Paid] = field(default_factory=dict)
 
     @property
+    def instance_usd(self) -> float:
+        """Instance seconds of both pools."""
+        return self.spot_usd + self.on_demand_usd
+
+    @property
+    def estimated_usd(self) -> float:
+        """The part that is an estimate: boots, jobs, and what the control plane and the network cost by the hour."""
+        return self.boot_usd + self.job_usd + self.fixed_usd
+
+    @property
+    def metered_usd(self) -> float:
+        """What the meter itself has charged so far."""
+        return self.instance_usd + self.disk_usd + self.reserved_usd + self.estimated_usd
+
+    @property
     def spent_usd(self) -> float:
-        """Everything charged so far."""
-        return self.instance_usd + self.disk_usd + self.boot_usd + self.fixed_usd + self.raised_usd
+        """Everything charged so far, other sources included."""
+        return self.metered_usd + self.raised_usd
 
     def to_json(self) -> str:
         """Compact JSON; ``from_json`` reads it back to an equal ledger."""
@@ -57,13 +85,24 @@ class Ledger:
         """The stored ledger. Raises ValueError if it is damaged: money is never guessed to be unspent."""
         try:
             data = json.loads(text)
-            instances = {name: _paid(row) for name, row in data.pop("instances").items()}
-            month, warned = str(data.pop("month")), bool(data.pop("warned"))
-            month_bounds(month)
-            return Ledger(month=month, warned=warned, instances=instances, **{k: _amount(v) for k, v in data.items()})
+            known: dict[str, Any] = {
+                "month": str(data.pop("month")),
+                "warned": bool(data.pop("warned")),
+                "checked": str(data.pop("checked")),
+                "jobs": {str(name): _amount(count) for name, count in data.pop("jobs").items()},
+                "days": {str(day): _amount(usd) for day, usd in data.pop("days").items()},
+                "instances": {name: _paid(row) for name, row in data.pop("instances").items()},
+            }
+            month_bounds(known["month"])
+            missing = {one.name for one in fields(Ledger)} - set(known) - set(data)
+            if missing:
+                raise ValueError(f"no {', '.join(sorted(missing))}")
+            known.update((name, _amount(value)) for name, value in data.items())
+            return Ledger(**known)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
-                f"ledger record is damaged ({error}); restore the row or delete it to start anew"
+                f"ledger record is damaged ({error}); restore the row, or delete it: it is then made anew from what "
+                "Auto Scaling and AWS Budgets remember"
             ) from error
 
 
@@ -74,8 +113,8 @@ def _amount(value: Any) -> float:
 
 
 def _paid(row: Any) -> Paid:
-    launched_at, until, usd, disk, ended = row
-    return Paid(_amount(launched_at), _amount(until), _amount(usd), _amount(disk), bool(ended))
+    launched_at, until, usd, disk, spot, ended = row
+    return Paid(_amount(launched_at), _amount(until), _amount(usd), _amount(disk), bool(spot), bool(ended))
 
 
 def opened(at: float) -> Ledger:
@@ -86,6 +125,11 @@ def opened(at: float) -> Ledger:
 def month_of(at: float) -> str:
     """The UTC month of unix time ``at``, as "2026-11"."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m")
+
+
+def day_of(at: float) -> str:
+    """The UTC day of unix time ``at``, as "2026-11-05"."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
 def month_bounds(month: str) -> tuple[float, float]:

@@ -91,7 +91,7 @@ def test_an_idle_node_waits_for_its_controller(world: World, heard: Callable[[fl
 def test_an_old_allowance_says_nothing_about_the_controller(world: World) -> None:
     """A guard that ticks now and then: for want of a fresh word nobody leaves, and the allowance still holds."""
     instance, start = running(world), world.clock.now
-    served(world, silent_since(start), 60, every=9)
+    served(world, silent_since(start), 60, every=8)
     assert instance.terminated == []
 
 

@@ -39,7 +39,7 @@ def test_functions_and_nodes_need_nothing_but_the_standard_library_and_boto3(fol
     assert not foreign
 
 
-@pytest.mark.parametrize("law", ["scaling_law.py", "spend_law.py", "boot_law.py", "health_law.py"])
+@pytest.mark.parametrize("law", ["scaling_law.py", "spend_law.py", "spend_prices.py", "boot_law.py", "health_law.py"])
 def test_laws_touch_neither_clock_nor_network(law: str) -> None:
     impure = {"time", "random", "os", "socket", "urllib", "subprocess", "threading", *SDK}
     assert not imported(ROOT / "lambda" / "fleet_control" / law) & impure

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -39,6 +39,7 @@ class FakeInstance:
     template: str = "1"
     ended: float | None = None
     fleet: str = FLEET
+    forgotten: bool = False  # EC2 lists an ended instance for about an hour
 
 
 @dataclass
@@ -47,6 +48,8 @@ class FakeGroup:
     max: int = 4
     desired: int = 0
     suspended: set[str] = field(default_factory=set)
+    by_aws: set[str] = field(default_factory=set)
+    created: float | None = None
     template: str = "1"
     activities: list[dict[str, Any]] = field(default_factory=list)
 
@@ -68,7 +71,10 @@ class World:
         self.metrics: list[dict[str, Any]] = []
         self.failing: dict[str, str] = {}
         self.budget: tuple[str, datetime] | None = None
-        self.spot_history: list[dict[str, Any]] = []
+        self.budget_filter = "user:gpu-inference-stack$dev"
+        self.gpu_counts: dict[str, int] = {}
+        self.daily_usd: list[float] = []
+        self.spot_history: list[dict[str, Any]] = []  # oldest first
         self.delivers = True
         self.suspends = True
         self.on_sleep: Callable[[], None] = lambda: None
@@ -99,6 +105,10 @@ class World:
 
     def client(self, service: str) -> Any:
         return _Client(self, service)
+
+    def answers(self) -> Any:
+        """What answers the calls, those to DynamoDB apart."""
+        return Calls(self)
 
     def log(self, record: dict[str, Any]) -> None:
         json.dumps(record)
@@ -140,6 +150,10 @@ class World:
         told = {"Description": description, "Cause": cause, "StatusCode": status}
         self.groups[group].activities.insert(0, {**told, "StartTime": datetime.fromtimestamp(self.at, UTC)})
 
+    def reason(self, group: FakeGroup, process: str) -> str:
+        """As AWS words it; what AWS writes when it suspends by itself is not documented, only that it is not this."""
+        return "Administratively suspended" if process in group.by_aws else "User suspended at 2026-11-22T12:00:00Z"
+
     def listed(self, group: str) -> list[FakeInstance]:
         return [one for one in self.instances.values() if one.group == group and one.ec2 in ("pending", "running")]
 
@@ -168,7 +182,7 @@ class World:
 
 
 class _Client:
-    """One service's client: every call is looked up by name on ``_Calls``."""
+    """One service's client: every call is looked up by name on ``Calls``."""
 
     def __init__(self, world: World, service: str) -> None:
         self.world, self.service = world, service
@@ -182,7 +196,7 @@ class _Client:
             verdict = self.world.on_call(self.service, operation)
             if verdict == "before":
                 raise fault(operation, "Throttling", "Rate exceeded")
-            target = self.world.db if self.service == "dynamodb" else _Calls(self.world)
+            target = self.world.db if self.service == "dynamodb" else self.world.answers()
             answer = getattr(target, operation)(**request)
             if verdict == "after":
                 raise ReadTimeoutError(endpoint_url=operation)
@@ -191,7 +205,7 @@ class _Client:
         return call
 
 
-class _Calls:
+class Calls:
     def __init__(self, world: World) -> None:
         self.world = world
 
@@ -218,14 +232,31 @@ class _Calls:
                         }
                         for one in world.listed(group.name)
                     ],
-                    "SuspendedProcesses": [{"ProcessName": name} for name in sorted(group.suspended)],
+                    "SuspendedProcesses": [
+                        {"ProcessName": name, "SuspensionReason": world.reason(group, name)}
+                        for name in sorted(group.suspended)
+                    ],
+                    **({"CreatedTime": datetime.fromtimestamp(group.created, UTC)} if group.created else {}),
                 }
             )
         return {"AutoScalingGroups": rows}
 
-    def describe_scaling_activities(self, AutoScalingGroupName: str, MaxRecords: int) -> dict[str, Any]:
+    def describe_scaling_activities(
+        self,
+        AutoScalingGroupName: str,
+        MaxRecords: int,
+        Filters: list[dict[str, Any]] | None = None,
+        NextToken: str | None = None,
+    ) -> dict[str, Any]:
         self.world.calls.append(("activities", AutoScalingGroupName))
-        return {"Activities": self.world.groups[AutoScalingGroupName].activities[:MaxRecords]}
+        found = self.world.groups[AutoScalingGroupName].activities
+        for one in Filters or []:
+            assert one["Name"] == "StartTimeLowerBound"
+            since = datetime.fromisoformat(one["Values"][0])
+            found = [activity for activity in found if activity["StartTime"] >= since]
+        start = int(NextToken or 0)
+        more = {"NextToken": str(start + MaxRecords)} if start + MaxRecords < len(found) else {}
+        return {"Activities": found[start : start + MaxRecords], **more}
 
     def set_desired_capacity(self, AutoScalingGroupName: str, DesiredCapacity: int, HonorCooldown: bool) -> None:
         group = self.world.groups[AutoScalingGroupName]
@@ -260,6 +291,7 @@ class _Calls:
         assert ScalingProcesses, "an empty list resumes everything"
         self.world.calls.append(("resume", AutoScalingGroupName, tuple(ScalingProcesses)))
         self.world.groups[AutoScalingGroupName].suspended -= set(ScalingProcesses)
+        self.world.groups[AutoScalingGroupName].by_aws -= set(ScalingProcesses)
 
     def complete_lifecycle_action(
         self, AutoScalingGroupName: str, LifecycleHookName: str, InstanceId: str, LifecycleActionResult: str
@@ -271,11 +303,28 @@ class _Calls:
         self.world.calls.append(("complete", InstanceId, LifecycleHookName, LifecycleActionResult))
         one.state, one.ec2, one.ended = "Terminating:Proceed", "shutting-down", self.world.at
 
-    def describe_instances(self, Filters: list[dict[str, Any]], MaxResults: int) -> dict[str, Any]:
-        wanted = {one["Name"]: one["Values"] for one in Filters}
+    def describe_instances(
+        self, Filters: list[dict[str, Any]] | None = None, MaxResults: int = 0, InstanceIds: list[str] | None = None
+    ) -> dict[str, Any]:
+        if InstanceIds is not None:
+            if any(name not in self.world.instances for name in InstanceIds):
+                raise fault("DescribeInstances", "InvalidInstanceID.NotFound")
+            states, fleets = (
+                {"running", "pending", "shutting-down", "terminated"},
+                {one.fleet for one in self.world.instances.values()},
+            )
+            wanted: dict[str, Any] = {"tag:gpu-inference-fleet": fleets, "instance-state-name": states}
+        else:
+            wanted = {one["Name"]: one["Values"] for one in Filters or []}
         rows = []
         for one in self.world.instances.values():
-            if one.fleet not in wanted["tag:gpu-inference-fleet"] or one.ec2 not in wanted["instance-state-name"]:
+            if InstanceIds is not None and one.id not in InstanceIds:
+                continue
+            if (
+                one.forgotten
+                or one.fleet not in wanted["tag:gpu-inference-fleet"]
+                or one.ec2 not in wanted["instance-state-name"]
+            ):
                 continue
             row: dict[str, Any] = {
                 "InstanceId": one.id,
@@ -295,7 +344,10 @@ class _Calls:
 
     def describe_spot_price_history(self, **request: Any) -> dict[str, Any]:
         self.world.calls.append(("spot-prices", tuple(request["InstanceTypes"])))
-        return {"SpotPriceHistory": self.world.spot_history}
+        start, rows = datetime.fromtimestamp(request["StartTime"], UTC), self.world.spot_history
+        before = [row for row in rows if row["Timestamp"] <= start]
+        in_effect = {(row["InstanceType"], row["AvailabilityZone"]): row for row in before}
+        return {"SpotPriceHistory": [*in_effect.values(), *(row for row in rows if row["Timestamp"] > start)]}
 
     def terminate_instances(self, InstanceIds: list[str]) -> None:
         self.world.calls.append(("ec2-terminate", tuple(InstanceIds)))
@@ -315,4 +367,30 @@ class _Calls:
         assert self.world.budget is not None
         amount, updated = self.world.budget
         spend = {"ActualSpend": {"Amount": amount, "Unit": "USD"}}
-        return {"Budget": {"BudgetName": BudgetName, "LastUpdatedTime": updated, "CalculatedSpend": spend}}
+        filters = {"CostFilters": {"TagKeyValue": [self.world.budget_filter]}} if self.world.budget_filter else {}
+        return {"Budget": {**filters, "BudgetName": BudgetName, "LastUpdatedTime": updated, "CalculatedSpend": spend}}
+
+    def describe_instance_types(self, InstanceTypes: list[str]) -> dict[str, Any]:
+        self.world.calls.append(("gpu-counts", tuple(InstanceTypes)))
+        counts = self.world.gpu_counts
+        if any(kind not in counts for kind in InstanceTypes):
+            raise fault("DescribeInstanceTypes", "InvalidInstanceType")
+        rows = [{"InstanceType": kind, "GpuInfo": {"Gpus": [{"Count": counts[kind]}]}} for kind in InstanceTypes]
+        return {"InstanceTypes": rows}
+
+    def get_cost_and_usage(
+        self, TimePeriod: dict[str, str], Granularity: str, Metrics: list[str], Filter: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Each day of the period costs what the world says; days it does not know cost nothing."""
+        self.world.calls.append(("cost-explorer", TimePeriod["Start"], TimePeriod["End"], json.dumps(Filter)))
+        assert (Granularity, Metrics) == ("DAILY", ["UnblendedCost"])
+        start, end = (datetime.fromisoformat(TimePeriod[name]) for name in ("Start", "End"))
+        if not start < end:
+            raise fault("GetCostAndUsage", "ValidationException", "Start date (and hour) should be before end date")
+        rows = []
+        for day in range((end - start).days):
+            usd = self.world.daily_usd[day] if day < len(self.world.daily_usd) else 0.0
+            when = (start + timedelta(days=day)).date().isoformat()
+            total = {"UnblendedCost": {"Amount": f"{usd:.10f}", "Unit": "USD"}}
+            rows.append({"TimePeriod": {"Start": when}, "Total": total, "Estimated": True})
+        return {"ResultsByTime": rows}

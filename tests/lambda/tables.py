@@ -9,6 +9,7 @@ the item before and after; a query reads the sum of its items).
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -53,8 +54,20 @@ class Tables:
     def create_table(self, TableName: str, **_: Any) -> None:
         self.rows[TableName] = {}
 
-    def put_item(self, TableName: str, Item: Item) -> None:
+    def put_item(
+        self,
+        TableName: str,
+        Item: Item,
+        ConditionExpression: str = "",
+        ExpressionAttributeNames: dict[str, str] | None = None,
+        ExpressionAttributeValues: Item | None = None,
+    ) -> None:
+        before = self.rows[TableName].get(_key(Item), {})
+        _require("PutItem", before, ConditionExpression, ExpressionAttributeNames, ExpressionAttributeValues)
         self._write(TableName, _key(Item), dict(Item))
+
+    def delete_item(self, TableName: str, Key: Item) -> None:
+        self.rows[TableName].pop(_key(Key), None)
 
     def get_item(self, TableName: str, Key: Item, **_: Any) -> dict[str, Any]:
         found = self.rows[TableName].get(_key(Key))
@@ -83,15 +96,14 @@ class Tables:
         TableName: str,
         Key: Item,
         UpdateExpression: str,
-        ExpressionAttributeValues: Item,
+        ExpressionAttributeValues: Item | None = None,
         ConditionExpression: str = "",
         ExpressionAttributeNames: dict[str, str] | None = None,
         ReturnValues: str = "NONE",
     ) -> dict[str, Any]:
-        names, values = ExpressionAttributeNames or {}, ExpressionAttributeValues
+        names, values = ExpressionAttributeNames or {}, ExpressionAttributeValues or {}
         before = self.rows[TableName].get(_key(Key), {})
-        if not all(_holds(before, clause, names, values) for clause in ConditionExpression.split(" AND ") if clause):
-            raise ClientError({"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}}, "UpdateItem")
+        _require("UpdateItem", before, ConditionExpression, names, values)
         after = dict(before or Key)
         parts = re.split(r"\b(SET|ADD|REMOVE) ", UpdateExpression)
         assert not parts[0]
@@ -100,6 +112,25 @@ class Tables:
                 _apply(after, verb, clause, names, values)
         self._write(TableName, _key(Key), after)
         return {"Attributes": dict(after)} if ReturnValues == "ALL_NEW" else {}
+
+    def transact_write_items(self, TransactItems: list[dict[str, Any]]) -> None:
+        """All or none: every condition is checked before anything is written."""
+        codes = []
+        for each in TransactItems:
+            ((verb, asked),) = each.items()
+            before = self.rows[asked["TableName"]].get(_key(asked.get("Item") or asked["Key"]), {})
+            given = (asked.get(f"ExpressionAttribute{kind}") for kind in ("Names", "Values"))
+            try:
+                _require(verb, before, asked.get("ConditionExpression", ""), *given)
+                codes.append("None")
+            except ClientError:
+                codes.append("ConditionalCheckFailed")
+        if set(codes) != {"None"}:
+            told = {"Error": {"Code": "TransactionCanceledException", "Message": ", ".join(codes)}}
+            raise ClientError(told, "TransactWriteItems")
+        for each in TransactItems:
+            ((verb, asked),) = each.items()
+            {"Put": self.put_item, "Update": self.update_item}[verb](**asked)
 
     def _write(self, table: str, key: tuple[str, ...], item: Item) -> None:
         both = (self.rows[table].get(key, {}), item)
@@ -116,30 +147,66 @@ def _plain(value: Item) -> Any:
     return Decimal(inner) if kind == "N" else inner
 
 
+def _require(
+    operation: str, item: Item, condition: str, names: dict[str, str] | None = None, values: Item | None = None
+) -> None:
+    if not all(_holds(item, clause, names or {}, values or {}) for clause in condition.split(" AND ") if clause):
+        raise ClientError({"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}}, operation)
+
+
+def _names(path: str, names: dict[str, str]) -> list[str]:
+    return [names[part] if part.startswith("#") else part for part in path.split(".")]
+
+
+def _found(item: Item, path: list[str]) -> Item | None:
+    """The value at a path; None if there is none."""
+    inner: Any = {"M": item}
+    for name in path:
+        inner = inner.get("M", {}).get(name)
+        if inner is None:
+            return None
+    return inner
+
+
 def _holds(item: Item, clause: str, names: dict[str, str], values: Item) -> bool:
-    if match := re.fullmatch(r"attribute_not_exists\((\w+)\)", clause):
-        return match[1] not in item
-    match = re.fullmatch(r"([#\w]+) (=|>=) (:\w+)", clause)
+    if match := re.fullmatch(r"attribute_(not_)?exists\(([#\w.]+)\)", clause):
+        return (_found(item, _names(match[2], names)) is None) == bool(match[1])
+    match = re.fullmatch(r"([#\w.]+) (=|>=|<=|>|<) (:\w+)", clause)
     assert match, clause
-    found = item.get(names.get(match[1], match[1]))
+    found = _found(item, _names(match[1], names))
     if found is None:
         return False
     left, right = _plain(found), _plain(values[match[3]])
-    return left == right if match[2] == "=" else left >= right
+    compare = {"=": operator.eq, ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+    return compare[match[2]](left, right)
 
 
 def _apply(item: Item, verb: str, clause: str, names: dict[str, str], values: Item) -> None:
     if verb == "REMOVE":
-        outer, _, inner = clause.partition(".")
-        if outer in item:
-            item[outer] = {"M": {name: one for name, one in item[outer]["M"].items() if name != names[inner]}}
+        _set(item, _names(clause, names), None)
     elif verb == "ADD":
-        name, value = clause.split(" ")
-        total = _plain(item.get(name, {"N": "0"})) + _plain(values[value])
-        item[name] = {"N": str(total)}
-    elif match := re.fullmatch(r"([#\w]+) = (:\w+)", clause):
-        item[names.get(match[1], match[1])] = values[match[2]]
+        path, value = clause.split(" ")
+        total = _plain(_found(item, _names(path, names)) or {"N": "0"}) + _plain(values[value])
+        _set(item, _names(path, names), {"N": str(total)})
+    elif match := re.fullmatch(r"([#\w.]+) = (:\w+)", clause):
+        _set(item, _names(match[1], names), values[match[2]])
     else:
         match = re.fullmatch(r"(\w+) = \1 - (:\w+)", clause)
         assert match, clause
         item[match[1]] = {"N": str(_plain(item[match[1]]) - _plain(values[match[2]]))}
+
+
+def _set(item: Item, path: list[str], value: Item | None) -> None:
+    """Sets (None: removes) what is at a path, by copies of the maps on the way. A map that is not there is refused."""
+    name, *rest = path
+    if rest:
+        if "M" not in item.get(name, {}):
+            told = "The document path provided in the update expression is invalid for update"
+            raise ClientError({"Error": {"Code": "ValidationException", "Message": told}}, "UpdateItem")
+        inner = dict(item[name]["M"])
+        _set(inner, rest, value)
+        value = {"M": inner}
+    if value is None:
+        item.pop(name, None)
+    else:
+        item[name] = value

@@ -27,7 +27,7 @@ def words(world: World) -> list[tuple[float, list[dict[str, str]]]]:
 
 
 def spend(world: World, usd: float) -> None:
-    ledger = Ledger(month="2026-11", metered_at=world.at, instance_usd=usd, warned=True)
+    ledger = Ledger(month="2026-11", metered_at=world.at, on_demand_usd=usd, warned=True)
     world.put(CONTROL, pk="ledger#2026-11", version=1, record=ledger.to_json())
 
 

@@ -372,6 +372,40 @@ def test_nothing_is_resumed_while_latched(world: World, functions: Functions) ->
     assert world.changed() == []
 
 
+def given_up(world: World) -> None:
+    """AWS has suspended the group after a day of failed launches, which it still asks for."""
+    group = world.groups[SPOT_GROUP]
+    group.desired, group.suspended, group.by_aws = 2, {"Launch", "AZRebalance"}, {"Launch"}
+    world.admit()
+
+
+def test_what_aws_suspended_by_itself_is_lifted_once_the_group_owes_nothing(world: World, functions: Functions) -> None:
+    given_up(world)
+    functions.controller()
+    assert world.changed("desired", "resume") == [
+        ("desired", SPOT_GROUP, 0, "suspended"),
+        ("resume", SPOT_GROUP, ("Launch",)),
+    ]
+    assert world.groups[SPOT_GROUP].suspended == {"AZRebalance"}, "which somebody suspended, and nobody resumes"
+    world.at += 60
+    functions.controller()
+    assert len(world.changed("resume")) == 1
+
+
+def test_what_aws_suspended_stays_so_while_the_fleet_is_stopped(world: World, functions: Functions) -> None:
+    given_up(world)
+    world.put(CONTROL, pk="latch", latched=True, reason="budget", generation=1, at=world.at)
+    functions.controller()
+    assert world.changed("desired", "resume") == []
+
+
+def test_what_an_operator_suspended_is_not_lifted(world: World, functions: Functions) -> None:
+    given_up(world)
+    world.groups[SPOT_GROUP].by_aws = set()
+    functions.controller()
+    assert world.changed("resume") == []
+
+
 def test_a_version_of_another_template_is_not_rolled(world: World, functions: Functions) -> None:
     functions.controller_config["template_id"] = "lt-2"
     functions.controller_config["policy"]["floor"] = 1

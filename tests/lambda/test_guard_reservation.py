@@ -24,11 +24,11 @@ def test_idle_capacity_is_spent_by_the_hour_and_committed_to_the_end_of_the_mont
     reserving.guard()
     first = world.row(CONTROL, "budget")
     days_left = 8.5  # from 2026-11-22 12:00
-    assert first["committed_usd"] == pytest.approx(2 * 1.006 * 24 * days_left + 36 * days_left / 30, abs=1e-4)
+    assert first["committed_usd"] == pytest.approx(2 * 1.006 * 24 * days_left + 37.2 * days_left / 31, abs=1e-4)
     world.at += 3600
     reserving.guard()
     row = world.row(CONTROL, "budget")
-    assert row["spent_usd"] == pytest.approx(2 * 1.006 + 36 / 720, abs=1e-5)
+    assert row["spent_usd"] == pytest.approx(2 * 1.006 + 37.2 / 744, abs=1e-5)
     assert row["spent_usd"] + row["committed_usd"] == pytest.approx(first["committed_usd"], abs=1e-4)
     assert world.logs[-1]["reserved_idle"] == 2
 
@@ -40,7 +40,7 @@ def test_an_instance_that_aws_does_not_show_inside_is_charged_beside_the_reserva
     world.serving(ON_DEMAND_GROUP, launched=world.at)
     world.at += 3600
     reserving.guard()
-    assert world.row(CONTROL, "budget")["spent_usd"] == pytest.approx(3 * 1.006 + 0.01 + 0.05 + 36 / 720, abs=1e-5)
+    assert world.row(CONTROL, "budget")["spent_usd"] == pytest.approx(3 * 1.006 + 0.01 + 0.05 + 37.2 / 744, abs=1e-5)
     assert world.logs[-1]["reserved_idle"] == 2
 
 

@@ -89,14 +89,14 @@ def test_month_splits_at_midnight_utc() -> None:
     assert (closed.month, december.month) == ("2026-11", "2026-12")
     assert closed.instance_usd == pytest.approx(1.006)
     assert december.instance_usd == pytest.approx(2 * 1.006)
-    assert closed.fixed_usd == pytest.approx(36 / 720), "one hour of November's 720"
+    assert closed.fixed_usd == pytest.approx(36 / 744), "one hour of November's 720"
     assert december.fixed_usd == pytest.approx(2 * 36 / 744)
 
 
 def test_months_in_between_are_closed_too() -> None:
     made = meter(opened(NOV), [], PRICES, datetime(2027, 1, 1, 12, tzinfo=UTC).timestamp())
     assert [one.month for one in made] == ["2026-11", "2026-12", "2027-01"]
-    assert [round(one.fixed_usd, 2) for one in made[:2]] == [36.0, 36.0]
+    assert [one.fixed_usd for one in made[:2]] == pytest.approx([36.0 * 720 / 744, 36.0])
 
 
 def test_a_minute_at_least_and_only_once() -> None:
@@ -151,10 +151,10 @@ RESERVING = replace(PRICES, reserved=(HELD,))
 
 def test_reserved_capacity_is_charged_whether_used_or_not() -> None:
     ledger = meter(opened(NOV), [], RESERVING, NOV + 10 * HOUR)[-1]
-    assert ledger.spent_usd == pytest.approx(10 * (2 * 1.006) + 10 * 36 / 720)
+    assert ledger.spent_usd == pytest.approx(10 * (2 * 1.006) + 10 * 36 / 744)
     closed, december = meter(opened(DEC - HOUR), [], RESERVING, DEC + 3 * HOUR)
-    assert closed.fixed_usd == pytest.approx(2 * 1.006 + 36 / 720), "time is split at the first of the month"
-    assert december.fixed_usd == pytest.approx(3 * 2 * 1.006 + 3 * 36 / 744)
+    assert closed.reserved_usd == pytest.approx(2 * 1.006), "time is split at the first of the month"
+    assert december.reserved_usd == pytest.approx(3 * 2 * 1.006)
 
 
 def test_what_runs_inside_a_reservation_adds_its_disk_and_its_boot_alone() -> None:
@@ -163,7 +163,7 @@ def test_what_runs_inside_a_reservation_adds_its_disk_and_its_boot_alone() -> No
     assert ledger.instance_usd == 0
     assert ledger.disk_usd == pytest.approx(0.1)
     assert ledger.boot_usd == pytest.approx(0.05)
-    assert ledger.fixed_usd == pytest.approx(10 * 2 * 1.006 + 10 * 36 / 720)
+    assert ledger.reserved_usd == pytest.approx(10 * 2 * 1.006)
 
 
 @pytest.mark.parametrize(
@@ -212,9 +212,9 @@ def test_a_replacement_in_the_same_place_is_charged_a_tick_at_most() -> None:
 def test_committed_holds_the_reservation_to_the_end_of_the_month() -> None:
     at = NOV + 15 * 24 * HOUR
     here, beside = node("i-1", NOV, reservation="cr-1", disk_usd_per_hour=0.01), node("i-2", NOV)
-    rest = 2 * 1.006 * 15 * 24 + 18.0
+    rest = (2 * 1.006 + 36 / 744) * 15 * 24
     assert committed_usd([], [], RESERVING, at) == pytest.approx(rest)
-    expected = rest + (0.01 + 1.006) * 1050 / 3600
+    expected = rest + (0.01 + 1.006) * 1050 / 3600 + 2 * 0.05
     assert committed_usd([here, beside], [], RESERVING, at) == pytest.approx(expected), "its seconds are in the rest"
     owed = [(1, 300, 0.01)]
     assert committed_usd([], owed, RESERVING, at) > rest, "what is still to come may land outside: in full"
@@ -244,17 +244,18 @@ def test_a_reservation_never_makes_a_month_cheaper_than_its_use(
     outside = [(a, b) for n, (a, b) in enumerate(lives) if n not in here]
     apart = sum(max(60.0, min(length, end - begun)) for begun, length in outside if begun < end) * 1.006 / HOUR
     assert ledger.instance_usd == pytest.approx(apart)
-    assert ledger.fixed_usd == pytest.approx(60 * many.reserved_per_hour + 60 * 36 / 720)
+    assert ledger.reserved_usd == pytest.approx(60 * many.reserved_per_hour)
+    assert ledger.fixed_usd == pytest.approx(60 * 36 / 744)
 
 
 def test_committed_counts_what_is_owed_and_the_rest_of_the_month() -> None:
     at = NOV + 15 * 24 * HOUR
     running = [node("i-1", NOV, drain_s=300), node("i-2", NOV, at)]
-    # drain 300 s + allowance 600 s + 150 s to leave, at $1.006; owed: the same at the dearest
-    # price that may launch, and a boot.
-    expected = 1.006 * 1050 / 3600 + 2 * (1.222 * 1050 / 3600 + 0.05) + 18.0
+    # drain 300 s + allowance 600 s + 150 s to leave, at $1.006, and the boot of a replacement; owed: the same at the
+    # dearest price that may launch, and its own boot.
+    expected = 1.006 * 1050 / 3600 + 0.05 + 2 * (1.222 * 1050 / 3600 + 0.1) + 36 * 360 / 744
     assert committed_usd(running, [(2, 300, 0.01), (-1, 300, 0.0)], PRICES, at) == pytest.approx(expected)
-    assert launch_usd(PRICES, 300, 0.01) == pytest.approx(0.05 + 1.222 * (600 + 1050) / 3600)
+    assert launch_usd(PRICES, 300, 0.01) == pytest.approx(0.1 + 1.222 * (600 + 1050) / 3600)
 
 
 def test_another_source_only_raises_the_ledger_of_its_month() -> None:
@@ -277,10 +278,10 @@ def test_a_damaged_ledger_is_refused_not_guessed() -> None:
 
 
 def test_warns_once() -> None:
-    ledger = replace(opened(NOV), instance_usd=119.99)
+    ledger = replace(opened(NOV), on_demand_usd=119.99)
     assert not must_warn(ledger, 150, 80)
-    assert must_warn(replace(ledger, instance_usd=120.0), 150, 80)
-    assert not must_warn(replace(ledger, instance_usd=140.0, warned=True), 150, 80)
+    assert must_warn(replace(ledger, on_demand_usd=120.0), 150, 80)
+    assert not must_warn(replace(ledger, on_demand_usd=140.0, warned=True), 150, 80)
 
 
 NOW = Situation(NOV + 60, 112.4, 37.71, 150.0, 0.5, 23, 1, True)

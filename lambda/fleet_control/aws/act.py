@@ -6,7 +6,7 @@ Desired goes up first, then instances are drained by name with decrement: what i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -171,26 +171,44 @@ def _cancel(hands: Hands, group: Group, target: int) -> Group:
 
 
 def resume(hands: Hands, rows: Rows) -> None:
-    """After the latch was cleared: makes each group owe nothing, then resumes what the guard suspended, then says so.
-
-    Desired must not exceed what is present (0 after a complete stop) before Launch is resumed, so that resuming by
-    itself launches nothing; the law decides afresh at the next look. Only recorded processes are resumed.
-    """
+    """After the latch was cleared: resumes exactly what the guard suspended, then removes its note."""
     config, client = hands.config, runtime.client("autoscaling")
     recorded = rows.suspended(config.groups.values())
     for name, group in sorted(describe(client, recorded).items()):
-        if config.dry_run:
-            hands.outcome.acts.append(f"resume {name}")
-            continue
-        if group.desired > group.present:
-            hands.set_desired(group, group.present)
-            again = describe(client, [name])[name]
-            if again.desired > again.present:
-                hands.outcome.refusals.append(f"{name} still asks for {again.desired}; resumed at the next look")
-                continue
         processes = [one for one in recorded[name] if one != NEVER_RESUMED]
-        words = f"resume {name}: {', '.join(processes) or 'nothing was suspended by the guard'}"
-        hands.change(words, lambda name=name, processes=processes: _resume(config, name, processes, rows.generation))
+        if _owes_nothing(hands, group):
+            words = f"resume {name}: {', '.join(processes) or 'nothing was suspended by the guard'}"
+            hands.change(
+                words, lambda name=name, processes=processes: _resume(config, name, processes, rows.generation)
+            )
+
+
+def lift_aws_own(hands: Hands, groups: Iterable[Group]) -> None:
+    """Resumes what AWS itself suspended after a day of failed launches: nobody else does. For an unlatched fleet only.
+    What made the launches fail is the boot law's business. (The guard's role can resume nothing, so this is here.)"""
+    client = runtime.client("autoscaling")
+    for group in groups:
+        processes = sorted(group.by_aws - {NEVER_RESUMED})
+        if processes and _owes_nothing(hands, group):
+            request = {"AutoScalingGroupName": group.name, "ScalingProcesses": processes}
+            words = f"resume {group.name}: {', '.join(processes)}, suspended by AWS itself"
+            hands.change(words, lambda request=request: client.resume_processes(**request))
+
+
+def _owes_nothing(hands: Hands, group: Group) -> bool:
+    """Sees to it that the group asks for no more than is present (nothing, after a complete stop), so that resuming
+    Launch by itself launches nothing: the law decides afresh at the next look. False if it asks for more all the same.
+    """
+    if group.desired <= group.present:
+        return True
+    hands.set_desired(group, group.present)
+    if hands.config.dry_run:
+        return True
+    again = describe(runtime.client("autoscaling"), [group.name])[group.name]
+    if again.desired > again.present:
+        hands.outcome.refusals.append(f"{group.name} still asks for {again.desired}; resumed at the next look")
+        return False
+    return True
 
 
 def _resume(config: ControllerConfig, name: str, processes: list[str], generation: int) -> None:

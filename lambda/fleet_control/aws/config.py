@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from datetime import date
 from typing import Any, TypeVar
 
 from ..scaling_types import Policy, Window
@@ -67,7 +68,9 @@ class GuardedFleet:
 
 @dataclass(frozen=True)
 class GuardConfig:
-    """The budget, its prices, and the fleets under it."""
+    """The budget, its prices, and the fleets under it. ``stopped_usd_per_month``: what is paid whatever runs while the
+    fleets are stopped; both figures are of 31 days. ``prices_as_of``: date of the price list, "2026-07-20".
+    ``dedicated_account``: the account holds this stack alone, so that its figures are the stack's."""
 
     stack: str
     control_table: str
@@ -76,8 +79,15 @@ class GuardConfig:
     resume_on_new_month: bool
     prices_usd_per_hour: Mapping[str, float]
     dearest_usd_per_hour: float
+    gpus: Mapping[str, int]
+    dearest_by_gpus: Mapping[int, float]
+    prices_as_of: str
     fixed_usd_per_month: float
+    stopped_usd_per_month: float
     per_boot_usd: float
+    per_job_usd: float
+    dedicated_account: bool
+    reconcile_daily: bool
     account_id: str
     budget_name: str
     alert_topic_arn: str | None
@@ -116,7 +126,13 @@ def guard(environ: Mapping[str, str]) -> GuardConfig:
     if not isinstance(rows, list) or not rows:
         raise ConfigError(f"{VARIABLE}: key fleets: must be a list of at least one fleet")
     data["fleets"] = tuple(_fleet(row, f"fleets[{index}]") for index, row in enumerate(rows))
-    return _build(GuardConfig, data, "")
+    config = _build(GuardConfig, data, "")
+    try:
+        date.fromisoformat(config.prices_as_of)
+        by_gpus = {int(count): float(usd) for count, usd in config.dearest_by_gpus.items()}
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{VARIABLE}: keys prices_as_of, dearest_by_gpus: {error}") from error
+    return replace(config, dearest_by_gpus=by_gpus)
 
 
 def _fleet(row: Any, key: str) -> GuardedFleet:
@@ -181,6 +197,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "bool": (bool,),
     "Mapping[str, float]": (dict,),
+    "Mapping[str, int]": (dict,),
+    "Mapping[int, float]": (dict,),
 }
 
 

@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ..scaling_law import Decision, State, decide
 from . import runtime, store
-from .act import Hands, Outcome, apply, resume
+from .act import Hands, Outcome, apply, lift_aws_own, resume
 from .config import ControllerConfig, controller
 from .members import Memory
 from .metrics import put
@@ -80,7 +80,7 @@ class Run:
     def save(self) -> bool:
         """Stores what the run knows, unless it just did; False if a newer run holds the lease."""
         seen = self.memory.to_json()
-        record = store.Record(self.state.to_json(), seen, self.boots, self.waiting, self.acted_at)
+        record = store.Record(self.state.to_json(), seen, self.boots, self.waiting, self.state.completed, self.acted_at)
         if self.stored == (record, self.at):
             return True
         self.unsure = True
@@ -191,6 +191,8 @@ def _look(run: Run) -> bool:
             raise SupersededError("a newer run took over before this one acted")
     if at < run.free_at:
         run.outcome.refusals.append(f"nothing changed: the run before acted {at - run.acted_at:.0f} s ago")
+    elif not rows.latched and any(group.by_aws for group in sighting.groups.values()):
+        lift_aws_own(hands, sighting.groups.values())
     elif not rows.latched:
         if sighting.replace:  # noted before it is done: a run that takes over in between must not take the next one
             run.memory = replace(run.memory, replaced_at=at, replaced=sighting.replace)

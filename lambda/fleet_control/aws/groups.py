@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from .items import error_code
 
 # A group is busy with another change; the next look tries again.
 BUSY_ERRORS = frozenset({"ScalingActivityInProgress", "ResourceContention", "ScalingActivityInProgressFault"})
+BY_A_CALL = "User suspended"
 LEAVING = ("Terminating", "Terminated", "Detaching", "Detached", "EnteringStandby", "Standby")
 
 
@@ -31,7 +32,9 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """One Auto Scaling group. ``template``: version it launches now, of launch template ``template_id``."""
+    """One Auto Scaling group. ``template``: version it launches now, of launch template ``template_id``.
+    ``suspended``: processes, by whomever; ``by_aws``: those that AWS itself suspended, because launches have failed for
+    a day. ``created_at``: unix seconds."""
 
     name: str
     desired: int
@@ -39,6 +42,8 @@ class Group:
     suspended: frozenset[str]
     template_id: str
     template: str
+    by_aws: frozenset[str] = frozenset()
+    created_at: float = 0.0
 
     @property
     def present(self) -> int:
@@ -75,9 +80,18 @@ def _group(row: dict[str, Any]) -> Group:
             for one in row.get("Instances", ())
         ),
         suspended=frozenset(one["ProcessName"] for one in row.get("SuspendedProcesses", ())),
+        by_aws=frozenset(one["ProcessName"] for one in row.get("SuspendedProcesses", ()) if _by_aws(one)),
+        created_at=row["CreatedTime"].timestamp() if "CreatedTime" in row else 0.0,
         template_id=template.get("LaunchTemplateId", ""),
         template=str(template.get("Version", "")),
     )
+
+
+def _by_aws(suspended: Mapping[str, Any]) -> bool:
+    """What anybody suspends by a call carries "User suspended at ..." (Auto Scaling API reference, SuspendedProcess);
+    without any reason it is not known to be AWS's doing."""
+    reason = str(suspended.get("SuspensionReason") or BY_A_CALL)
+    return not reason.startswith(BY_A_CALL)
 
 
 def drain(client: Any, group: Group, instance_id: str) -> Group:

@@ -1,18 +1,19 @@
-"""The control table as the guard uses it: ledgers, latch, budget row. Every write is conditional on what was read."""
+"""The control table as the guard uses it: ledgers, latch with its audit rows, budget row. Every write is conditional on
+what was read."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from ..spend_law import Latch, Ledger, month_of
 from ..spend_ledger import month_bounds, opened
-from . import runtime
-from .items import refused, write
+from . import runtime, witness
+from .items import error_code, refused, write
 from .store import get
 
 WAITING_FRESH_S = 180.0  # a controller writes how many jobs wait at least every minute
@@ -21,18 +22,21 @@ RESERVED_S = 60.0  # a reserved launch is seen in the group's desired count long
 
 @dataclass(frozen=True)
 class Book:
-    """A stored ledger with its version (0: not stored yet) and the guard's notes: spot prices seen, drains begun."""
+    """A stored ledger with its version (0: not stored yet) and the guard's notes: spot prices seen, how many GPUs types
+    have that the settings do not list, drains begun."""
 
     ledger: Ledger
     version: int = 0
     spot: Mapping[str, Any] = field(default_factory=dict)
     draining: Mapping[str, float] = field(default_factory=dict)
+    gpus: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Control:
     """What the guard read at the start of a tick. ``waiting``: jobs that wait in all fleets, None if nobody says.
-    ``heard``: when each fleet's controller last stored its state; a fleet whose controller never did is not in it."""
+    ``heard``: when each fleet's controller last stored its state; a fleet whose controller never did is not in it.
+    ``completed``: running counts of completed jobs by fleet. ``notes``: of instances, by their events."""
 
     latch: Latch
     suspended: Mapping[str, list[str]] | None
@@ -40,20 +44,27 @@ class Control:
     book: Book
     waiting: int | None
     heard: Mapping[str, float] = field(default_factory=dict)
+    completed: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, witness.Note] = field(default_factory=dict)
 
 
 def read_control(table: str, fleets: Iterable[str], at: float) -> Control:
-    """Latch, budget row, ledger and the controllers' rows. Raises UnreadableError or ValueError: money fails closed."""
+    """Latch, budget row, ledger, the controllers' rows and the notes of instances.
+
+    Raises UnreadableError or ValueError: money fails closed.
+    """
     month = f"ledger#{month_of(at)}"
     scalers = {fleet: f"scaler#{fleet}" for fleet in fleets}
-    rows = get(table, ["latch", "budget", month, *scalers.values()])
+    rows = get(table, ["latch", "budget", month, witness.ROW, *scalers.values()])
     book = _book(rows[month]) if month in rows else _latest_book(table, at)
     latch, suspended = latch_of(rows.get("latch", {}))
     stored = {fleet: rows[name] for fleet, name in scalers.items() if "at" in rows.get(name, {})}
     fresh = [row for row in stored.values() if at - float(row["at"]) <= WAITING_FRESH_S]
     waiting = sum(int(row.get("waiting", 0)) for row in fresh) if fresh else None
     heard = {fleet: float(row["at"]) for fleet, row in stored.items()}
-    return Control(latch, suspended, rows.get("budget", {}), book, waiting, heard)
+    completed = {fleet: float(row["completed"]) for fleet, row in stored.items() if "completed" in row}
+    notes = witness.notes_of(rows.get(witness.ROW, {}))
+    return Control(latch, suspended, rows.get("budget", {}), book, waiting, heard, completed, notes)
 
 
 def _latest_book(table: str, at: float) -> Book:
@@ -68,8 +79,8 @@ def _latest_book(table: str, at: float) -> Book:
 
 
 def _book(row: Mapping[str, Any]) -> Book:
-    spot, draining = json.loads(row.get("spot") or "{}"), json.loads(row.get("draining") or "{}")
-    return Book(Ledger.from_json(row["record"]), int(row["version"]), spot, draining)
+    notes = [json.loads(row.get(name) or "{}") for name in ("spot", "draining", "gpus")]
+    return Book(Ledger.from_json(row["record"]), int(row["version"]), *notes)
 
 
 def save_ledgers(table: str, book: Book, ledgers: tuple[Ledger, ...]) -> Book | None:
@@ -79,7 +90,7 @@ def save_ledgers(table: str, book: Book, ledgers: tuple[Ledger, ...]) -> Book | 
     version, stored = book.version, None
     for ledger in ledgers:
         known = version if ledger.month == book.ledger.month else 0
-        stored = _put(table, Book(ledger, known, book.spot, book.draining))
+        stored = _put(table, replace(book, ledger=ledger, version=known))
         if stored is None:
             return None
     return stored
@@ -95,11 +106,12 @@ def _put(table: str, book: Book) -> Book | None:
         "record": ledger.to_json(),
         "spot": json.dumps(book.spot, separators=(",", ":")),
         "draining": json.dumps(book.draining, separators=(",", ":")),
+        "gpus": json.dumps(book.gpus, separators=(",", ":")),
     }
     condition = "version = :known" if book.version else "attribute_not_exists(version)"
     known = {"known": book.version} if book.version else {}
     if _update(table, f"ledger#{ledger.month}", values, condition, known):
-        return Book(ledger, book.version + 1, book.spot, book.draining)
+        return replace(book, version=book.version + 1)
     return None
 
 
@@ -113,6 +125,8 @@ def latch_of(row: Mapping[str, Any]) -> tuple[Latch, Mapping[str, list[str]] | N
         by=str(row.get("by", "")),
         month=str(row.get("month", "")),
         note=str(row.get("note", "")),
+        extra_usd=float(row.get("extra_usd", 0)),
+        extra_month=str(row.get("extra_month", "")),
     )
     return latch, row.get("suspended")
 
@@ -122,11 +136,31 @@ def read_latch(table: str) -> tuple[Latch, Mapping[str, list[str]] | None]:
     return latch_of(get(table, ["latch"]).get("latch", {}))
 
 
-def save_latch(table: str, before: Latch, after: Latch) -> bool:
-    """Changes the latch from one generation to the next; False if somebody else changed it first."""
+def save_latch(table: str, before: Latch, after: Latch, figures: Mapping[str, Any]) -> bool:
+    """Changes the latch from one generation to the next, and keeps for the record who did so and at which ``figures``;
+    both or neither. False if somebody else changed it first."""
     condition = "generation = :before" if before.generation else "attribute_not_exists(generation)"
     known = {"before": before.generation} if before.generation else {}
-    return _update(table, "latch", vars(after), condition, known)
+    entry = {
+        "pk": f"audit#{after.generation}",
+        "generation": after.generation,
+        "at": after.at,
+        "by": after.by,
+        "action": "stop" if after.latched else "resume",
+        "reason": after.reason or before.reason,
+        "note": after.note,
+        "extra_usd": after.extra_usd if after.extra_month == month_of(after.at) else 0.0,
+        **figures,
+    }
+    audit = {"TableName": table, "Item": write(entry)}  # on no condition of its own: it must never hold a stop up
+    update = _change(table, "latch", vars(after), condition, known)
+    try:
+        runtime.client("dynamodb").transact_write_items(TransactItems=[{"Update": update}, {"Put": audit}])
+    except ClientError as error:
+        if error_code(error) in ("TransactionCanceledException", "TransactionConflictException"):
+            return False
+        raise
+    return True
 
 
 def record_suspended(table: str, latch: Latch, group: str, processes: list[str], first: bool) -> bool:
@@ -164,6 +198,18 @@ def read_budget(table: str) -> Mapping[str, Any]:
 
 def _update(table: str, key: str, values: Mapping[str, Any], condition: str, known: Mapping[str, Any]) -> bool:
     """Sets attributes (a name with a dot: one entry of a map) if the condition holds."""
+    try:
+        runtime.client("dynamodb").update_item(**_change(table, key, values, condition, known))
+    except ClientError as error:
+        if refused(error):
+            return False
+        raise
+    return True
+
+
+def _change(
+    table: str, key: str, values: Mapping[str, Any], condition: str, known: Mapping[str, Any]
+) -> dict[str, Any]:
     names: dict[str, str] = {}
     sets = []
     for index, (name, _) in enumerate(values.items()):
@@ -173,17 +219,11 @@ def _update(table: str, key: str, values: Mapping[str, Any], condition: str, kno
         sets.append(f"{'.'.join(path)} = :v{index}")
     given = {f":v{index}": value for index, value in enumerate(values.values())}
     given |= {f":{name}": value for name, value in known.items()}
-    try:
-        runtime.client("dynamodb").update_item(
-            TableName=table,
-            Key=write({"pk": key}),
-            UpdateExpression="SET " + ", ".join(sets),
-            ConditionExpression=condition,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=write(given),
-        )
-    except ClientError as error:
-        if refused(error):
-            return False
-        raise
-    return True
+    return {
+        "TableName": table,
+        "Key": write({"pk": key}),
+        "UpdateExpression": "SET " + ", ".join(sets),
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": write(given),
+    }

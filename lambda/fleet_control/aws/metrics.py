@@ -3,7 +3,8 @@ Auto Scaling's own metrics for nothing.
 
 Controller, dimension ``Fleet``: Waiting (jobs; its absence means that the controller is silent), StalledSeconds (jobs
 wait beside ready instances, none is served), FailedBoots (in a row). Guard, dimension ``Stack``: GuardTick (1 for each
-complete tick; its absence means that the meter is silent) and SpentUsd; dimension ``Fleet``: Unattended, 1 while the
+complete tick; its absence means that the meter is silent), SpentUsd, and DoubtfulPrices (types that are charged at the
+dearest price because theirs is not known; else not there); dimension ``Fleet``: Unattended, 1 while the
 backstop may launch (see `backstop.py`) and else not there, so that it costs next to nothing.
 """
 

@@ -33,8 +33,8 @@ def sleep(seconds: float) -> None:
 
 @functools.cache
 def client(service: str) -> Any:
-    """The boto3 client of a service, made once. AWS Budgets has its one endpoint in us-east-1."""
-    region = {"region_name": "us-east-1"} if service == "budgets" else {}
+    """The boto3 client of a service, made once. AWS Budgets and Cost Explorer have their one endpoint in us-east-1."""
+    region = {"region_name": "us-east-1"} if service in ("budgets", "ce") else {}
     return boto3.client(service, config=_CONFIG, **region)  # type: ignore[call-overload]
 
 

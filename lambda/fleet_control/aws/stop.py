@@ -22,9 +22,10 @@ from .ledger import read_latch, record_suspended
 from .meter import Node
 
 STOP_PROCESSES = ("Launch", "AlarmNotification", "ScheduledActions", "AZRebalance")
-# Beyond the drain time: 30 s until the watchdog looks, 40 s for what is being stored and the poll under way, and some
-# for the hook's completion to arrive.
-GRACE_S = 90.0
+# Beyond the drain time, for what is being stored and for the node's own terminate call to arrive. Less than a tick, so
+# that a node that does not answer any more is gone three minutes after its drain at the latest: one tick until the
+# crossing is seen, this, and one until it is looked at again.
+GRACE_S = 55.0
 
 
 class SupersededError(RuntimeError):

@@ -1,8 +1,8 @@
 """The control table as the controller uses it: its lease and state, the latch, and the admission of launches.
 
-Rows by ``pk``: ``scaler#<fleet>`` (fence, state, seen, boots, waiting, at, acted_at), ``latch``, ``budget``. A run
-holds the lease as long as the stored fence is its own; what it stores and does is conditional on that. ``boots`` is
-stored as soon as it changes and read at every look, so that removing it by hand ends a hold.
+Rows by ``pk``: ``scaler#<fleet>`` (fence, state, seen, boots, waiting, completed, at, acted_at), ``latch``, ``budget``.
+A run holds the lease as long as the stored fence is its own; what it stores and does is conditional on that. ``boots``
+is stored as soon as it changes and read at every look, so that removing it by hand ends a hold.
 """
 
 from __future__ import annotations
@@ -95,13 +95,14 @@ def read_rows(table: str, fleet: str) -> Rows:
 
 @dataclass(frozen=True)
 class Record:
-    """What a run stores: the law's state, its memory of the instances, the facts about boots, the jobs that wait, and
-    when something was last changed."""
+    """What a run stores: the law's state, its memory of the instances, the facts about boots, the jobs that wait and
+    those completed so far (both for the guard), and when something was last changed."""
 
     state: str
     seen: str
     boots: str
     waiting: int
+    completed: float
     acted_at: float
 
 
@@ -113,7 +114,7 @@ def save(table: str, fleet: str, fence: int, record: Record, at: float) -> bool:
             TableName=table,
             Key=write({"pk": f"scaler#{fleet}"}),
             UpdateExpression="SET #state = :state, seen = :seen, boots = :boots, waiting = :waiting, "
-            "acted_at = :acted_at, #at = :at",
+            "completed = :completed, acted_at = :acted_at, #at = :at",
             ConditionExpression="fence = :fence",
             ExpressionAttributeNames={"#state": "state", "#at": "at"},
             ExpressionAttributeValues=write({**values, ":fence": fence, ":at": at}),
