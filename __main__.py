@@ -1,5 +1,7 @@
 """GPU inference that scales from zero and cannot outspend its budget: settings, then components, then outputs."""
 
+from datetime import UTC, datetime
+
 import pulumi
 
 from components import costs, promises
@@ -8,17 +10,21 @@ from components.settings import Settings
 
 s = Settings.load()  # frozen, or every fault of the stack file at once
 a = s.advanced
-promises.warn(s)  # what is asked for and cannot be kept, at preview and up
+promises.warn(s, datetime.now(UTC).date())  # what is asked for and cannot be kept, at preview and up
 cloud = load_cloud(s.cloud)
 opts = pulumi.ResourceOptions(provider=cloud.provider(s.cloud, region=s.region, stack=s.stack))
 matters = s.is_production or s.stack == "staging"
 scope = cloud.Scope(s.stack, s.tags, s.permissions_boundary, protect=matters, log_retention_days=a.log_retention_days)
 spending = cloud.Spending(
     monthly_usd=s.monthly_budget_usd,
-    fixed_usd_per_month=costs.fixed_usd_per_month(s.network is None, s.region),
+    fixed_usd_per_month=costs.fixed_usd_of(s),
+    stopped_usd_per_month=costs.fixed_usd_of(s, stopped=True),
     per_boot_usd=costs.per_boot_usd(s.model.image, s.network is None, s.region),
+    per_job_usd=costs.per_job_usd(s.network is None, s.region),
     warn_percent=s.budget_warn_percent,
     resume_on_new_month=s.resume_on_new_month,
+    dedicated_account=s.dedicated_account,
+    reconcile_daily=a.reconcile_daily,
 )
 patience = cloud.ScalingPolicy(
     s.model.slots,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 HOURS_PER_MONTH: Final = 744  # 31 days
 SECONDS_PER_MONTH: Final = HOURS_PER_MONTH * 3600
+# What has a price a month is charged by the hour, 730 hours to a month (AWS Pricing Calculator): a long month has more.
+PRICED_MONTHS: Final = HOURS_PER_MONTH / 730
 
 NAT_GATEWAY_USD_PER_HOUR: Final = 0.045  # aws.amazon.com/vpc/pricing, NAT gateway
 NAT_GATEWAY_USD_PER_GB: Final = 0.045  # same page; image pulls from outside the region's ECR pass through it
@@ -31,6 +33,8 @@ LAMBDA_USD_PER_REQUEST: Final = 0.20 / 1e6  # same page
 SQS_USD_PER_REQUEST: Final = 0.40 / 1e6  # aws.amazon.com/sqs/pricing, standard queue
 DYNAMODB_USD_PER_WRITE: Final = 0.625 / 1e6  # aws.amazon.com/dynamodb/pricing/on-demand, write request unit
 DYNAMODB_USD_PER_READ: Final = 0.125 / 1e6  # same page, read request unit
+S3_USD_PER_PUT: Final = 0.005 / 1000  # aws.amazon.com/s3/pricing, PUT requests, standard storage
+COST_EXPLORER_USD_PER_REQUEST: Final = 0.01  # aws.amazon.com/aws-cost-management/aws-cost-explorer/pricing
 GP3_USD_PER_GIB_MONTH: Final = 0.08  # aws.amazon.com/ebs/pricing, gp3 with its base speed
 EBS_HOURS_PER_MONTH: Final = 720  # the same page reckons the gp3 price by seconds of a 30-day month
 
@@ -43,17 +47,32 @@ OVERLAP: Final = 1.1  # a run of the controller goes on until the next one has t
 # clients in a new environment about 8 s, during which the run before goes on looking.
 CONTROLLER_MIB: Final = 128
 GUARD_MIB: Final = 256
-GUARD_SECONDS_PER_RUN: Final = 5  # one run a minute; most take one or two seconds
+# One run a minute: seven calls one after the other, 20 to 200 ms each, and at most 0.3 s of its own at a seventh of a
+# processor. Fired every minute, its environment stays warm: clients are made once a day. (1 s more: $0.15 a month.)
+GUARD_SECONDS_PER_RUN: Final = 1
+STOPPED_SECONDS_PER_RUN: Final = 1  # of the controller, which looks once and ends while its fleet is stopped
 TABLE_READS_PER_LOOK: Final = 4  # request units: latch, budget and the controller's row; heartbeats once a run
-TABLE_WRITES_PER_RUN: Final = 10  # the lease and the state, 4 KB and a little each
-GUARD_TABLE_UNITS: Final = 8  # reads, and as many writes: ledger, latch, budget, allowance
+TABLE_WRITES_PER_RUN: Final = 6  # the lease and the state: 4 in all at rest, 2 more with a learned week, 8 under load
+GUARD_TABLE_UNITS: Final = 6  # reads, and as many writes: of these 3 at rest, 5.5 with ten nodes that come and go
 LOG_BYTES_PER_RUN: Final = 1000  # one line of its own, three of Lambda's
 CONTROLLER_ALARMS: Final = (
     7  # of ALARMS: its errors, dead letters and silence, hung fleet, failed boots; backstop (two)
 )
-ALARMS: Final = 14  # metrics that the alarms of a stack read, at most: each is charged as an alarm
+ALARMS: Final = 15  # metrics that the alarms of a stack read, at most: each is charged as an alarm
+BILLING_REGION: Final = "us-east-1"  # the one region with AWS/Billing's metrics: one alarm more, in a dedicated account
 CONTROLLER_METRICS: Final = 3  # of METRICS
-METRICS: Final = 6  # custom metrics the functions publish, at most
+METRICS: Final = 5  # custom metrics the functions publish all the time; Unattended and DoubtfulPrices are rare and
+# charged only for the hours in which they are there
+
+# A job on its way (bootstrap/inference_worker, lambda/fleet_control/aws/queue_keeper.py), rounded up. To the queue:
+# send, receive, delete, an extension each 40 s of work, and of the keeper's four requests a tenth each. To the table:
+# claim, terminal status, an extension each 40 s of work; rows are below 1 KB. To the bucket: the result. Through the
+# NAT gateway, which table and bucket do not need: three calls to the queue, 3 KB each with headers and TLS, and a body
+# of 11 KB. (For each 64 KB more of a body SQS counts a request more, at send and at receive.)
+JOB_QUEUE_REQUESTS: Final = 5
+JOB_TABLE_WRITES: Final = 3
+JOB_STORE_WRITES: Final = 1
+JOB_NAT_GB: Final = 20e-6
 
 LOCAL_IMAGE_GB: Final = 0.5  # what still passes the NAT gateway at a boot with the image in the region's ECR
 FOREIGN_IMAGE_GB: Final = 15.0  # a model server's image (vLLM: about 10 GB compressed), pulled from elsewhere
@@ -78,31 +97,52 @@ class FixedCost:
     usd_per_month: float
 
 
-def fixed_costs(own_network: bool, region: str) -> tuple[FixedCost, ...]:
+def fixed_costs(
+    own_network: bool,
+    region: str,
+    *,
+    dedicated_account: bool = False,
+    reconcile_daily: bool = True,
+    stopped: bool = False,
+) -> tuple[FixedCost, ...]:
     """The monthly costs of a stack that is at rest, item by item, in USD.
 
     `own_network`: the stack makes its own VPC with one NAT gateway (otherwise that is somebody else's cost).
+    `dedicated_account`: where AWS publishes the account's estimated charges, an alarm watches them.
+    `reconcile_daily`: the guard asks Cost Explorer once a day. `stopped`: the fleet is, all month.
     """
-    items = [(what, usd + rest) for what, usd, rest in _functions()]
+    charges = charges_alarm(dedicated_account, region)
+    items = [(what, usd + rest) for what, usd, rest in _functions(ALARMS + charges, stopped)]
     if own_network:
         items.append(("NAT gateway", HOURS_PER_MONTH * NAT_GATEWAY_USD_PER_HOUR))
         items.append(("NAT gateway's public address", HOURS_PER_MONTH * PUBLIC_IPV4_USD_PER_HOUR))
     factor = catalog.region_factor(region)
-    return tuple(FixedCost(what, usd * factor) for what, usd in items)
+    found = [FixedCost(what, usd * factor) for what, usd in items]
+    if reconcile_daily:
+        days = HOURS_PER_MONTH / 24
+        found.append(FixedCost("Cost Explorer, once a day", days * COST_EXPLORER_USD_PER_REQUEST))
+    return tuple(found)
 
 
-def _functions() -> list[tuple[str, float, float]]:
+def charges_alarm(dedicated_account: bool, region: str) -> bool:
+    """Whether a stack has the alarm on the account's estimated charges: they say something about it, and are there."""
+    return dedicated_account and region == BILLING_REGION
+
+
+def _functions(every_alarm: int = ALARMS, stopped: bool = False) -> list[tuple[str, float, float]]:
     """What the functions and what belongs to them cost at rest: the controller's part, and everything else's."""
     minutes = SECONDS_PER_MONTH / 60
-    looks = minutes * LOOKS_PER_MINUTE
+    looks = minutes * (1 if stopped else LOOKS_PER_MINUTE)
     guard_s = minutes * GUARD_SECONDS_PER_RUN
     unit = DYNAMODB_USD_PER_READ + DYNAMODB_USD_PER_WRITE
     tables = looks * TABLE_READS_PER_LOOK * DYNAMODB_USD_PER_READ
     tables += minutes * TABLE_WRITES_PER_RUN * DYNAMODB_USD_PER_WRITE
     logs = minutes * LOG_BYTES_PER_RUN / 1e9 * LOGS_USD_PER_GB
     starts, writes = minutes * LAMBDA_USD_PER_REQUEST, minutes * METRIC_USD_PER_WRITE
-    running = SECONDS_PER_MONTH * OVERLAP * CONTROLLER_MIB / 1024 * LAMBDA_USD_PER_GB_SECOND
-    alarms, metrics = ALARMS - CONTROLLER_ALARMS, METRICS - CONTROLLER_METRICS
+    seconds = minutes * STOPPED_SECONDS_PER_RUN if stopped else SECONDS_PER_MONTH * OVERLAP
+    running = seconds * CONTROLLER_MIB / 1024 * LAMBDA_USD_PER_GB_SECOND
+    alarms, metrics = every_alarm - CONTROLLER_ALARMS, METRICS - CONTROLLER_METRICS
+    alarm, metric = ALARM_USD_PER_MONTH * PRICED_MONTHS, METRIC_USD_PER_MONTH * PRICED_MONTHS
     return [
         ("controller function, always running", running, 0.0),
         ("guard function, once a minute", 0.0, guard_s * GUARD_MIB / 1024 * LAMBDA_USD_PER_GB_SECOND),
@@ -110,10 +150,10 @@ def _functions() -> list[tuple[str, float, float]]:
         ("queue reads", looks * SQS_USD_PER_REQUEST, 0.0),
         ("tables", tables, minutes * GUARD_TABLE_UNITS * unit),
         ("logs", logs, logs),
-        ("alarms", CONTROLLER_ALARMS * ALARM_USD_PER_MONTH, alarms * ALARM_USD_PER_MONTH),
-        ("metrics", CONTROLLER_METRICS * METRIC_USD_PER_MONTH, metrics * METRIC_USD_PER_MONTH),
+        ("alarms", CONTROLLER_ALARMS * alarm, alarms * alarm),
+        ("metrics", CONTROLLER_METRICS * metric, metrics * metric),
         ("metric writes", writes, writes),
-        ("encryption key", 0.0, KMS_KEY_USD_PER_MONTH),
+        ("encryption key", 0.0, KMS_KEY_USD_PER_MONTH * PRICED_MONTHS),
     ]
 
 
@@ -122,9 +162,19 @@ def controller_usd_per_month(region: str) -> float:
     return sum(usd for _, usd, _ in _functions()) * catalog.region_factor(region)
 
 
-def fixed_usd_per_month(own_network: bool, region: str) -> float:
+def fixed_usd_per_month(
+    own_network: bool,
+    region: str,
+    *,
+    dedicated_account: bool = False,
+    reconcile_daily: bool = True,
+    stopped: bool = False,
+) -> float:
     """What a stack at rest costs per month in USD: the sum of `fixed_costs`."""
-    return sum(item.usd_per_month for item in fixed_costs(own_network, region))
+    items = fixed_costs(
+        own_network, region, dedicated_account=dedicated_account, reconcile_daily=reconcile_daily, stopped=stopped
+    )
+    return sum(item.usd_per_month for item in items)
 
 
 def reserved_usd_per_month(reservation: ReservationLike | None, region: str) -> float:
@@ -156,10 +206,36 @@ def per_boot_usd(image: str, own_network: bool, region: str) -> float:
     return gigabytes * NAT_GATEWAY_USD_PER_GB * catalog.region_factor(region)
 
 
+def per_job_usd(own_network: bool, region: str) -> float:
+    """What one job costs beside the seconds of its instance, in USD, estimated: $0.0000098 with a network of the
+    stack's own in us-east-1, so about $10 a million.
+
+    Requests to the queue 5 x 0.40, to the table 3 x 0.625, to the results 1 x 5.00, all per million, and 20 KB through
+    the NAT gateway, 0.90 per million. A job of average length is meant: one of 15 minutes extends its lease 22 times,
+    $0.00002 beside $0.03 of GPU time. What a node asks for without a job (heartbeat, allowance, receives without an
+    answer, the NAT's bytes for them) is $0.0005 an hour: not counted.
+    """
+    usd = JOB_QUEUE_REQUESTS * SQS_USD_PER_REQUEST + JOB_TABLE_WRITES * DYNAMODB_USD_PER_WRITE
+    usd += JOB_STORE_WRITES * S3_USD_PER_PUT
+    if own_network:
+        usd += JOB_NAT_GB * NAT_GATEWAY_USD_PER_GB
+    return usd * catalog.region_factor(region)
+
+
+def fixed_usd_of(settings: Settings, *, stopped: bool = False) -> float:
+    """`fixed_usd_per_month` of the stack with these settings."""
+    return fixed_usd_per_month(
+        settings.network is None,
+        settings.region,
+        dedicated_account=settings.dedicated_account,
+        reconcile_daily=settings.advanced.reconcile_daily,
+        stopped=stopped,
+    )
+
+
 def idle_usd_per_month(settings: Settings) -> float:
     """What a stack costs in a month of 31 days if nothing ever runs, in USD: fixed costs and reserved capacity."""
-    fixed = fixed_usd_per_month(settings.network is None, settings.region)
-    return fixed + reserved_usd_per_month(settings.capacity_reservation, settings.region)
+    return fixed_usd_of(settings) + reserved_usd_per_month(settings.capacity_reservation, settings.region)
 
 
 def dearest_usd_per_hour(settings: Settings) -> float:
@@ -174,6 +250,11 @@ def full_load_usd_per_hour(settings: Settings) -> float:
     reserved = settings.capacity_reservation.instances if settings.capacity_reservation else 0
     disk = disk_usd_per_hour(settings.advanced.disk_gib, settings.region)
     return (settings.max_gpu_instances - reserved) * dearest_usd_per_hour(settings) + reserved * disk
+
+
+def full_load_usd_per_month(settings: Settings) -> float:
+    """What a month of 31 days costs at most, in USD: all of `full_load_usd_per_hour` in every hour of it."""
+    return idle_usd_per_month(settings) + HOURS_PER_MONTH * full_load_usd_per_hour(settings)
 
 
 def days_at_full_load(settings: Settings) -> float:

@@ -172,6 +172,10 @@ class Names:
         """The EventBridge rule that fires function `kind`."""
         return self.name(kind)
 
+    def events(self, kind: str) -> str:
+        """The EventBridge rule that hands events to a function: `kind` is `instance-states`."""
+        return self.name(kind)
+
     def role(self, thing: str) -> str:
         """An IAM role: `thing` is `node`, `controller`, `scale-to-zero` or `keeper`."""
         return self.name(thing)

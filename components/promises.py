@@ -1,4 +1,5 @@
-"""What a wait target can promise when an instance takes long to start, and what impatience costs. Pure but for `warn`.
+"""What a stack's settings promise and cannot keep; here: a wait target when an instance takes long to start, and what
+impatience costs. Pure but for `warn`. What the cap may cost is told by `full_load`.
 
 The scaling law hides a cold start inside the wait target if the target leaves time for the start and for seeing that
 it is needed. Below that, nobody can start a job in time from zero; jobs then wait for what the target allows, for the
@@ -9,9 +10,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from datetime import date
 from typing import TYPE_CHECKING, Final
 
 import pulumi
+
+from . import full_load
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -78,7 +82,11 @@ def warnings(settings: Settings) -> tuple[str, ...]:
     return (text,)
 
 
-def warn(settings: Settings) -> None:
-    """Tell `warnings` to whoever runs `pulumi preview` or `pulumi up`, once each."""
-    for text in warnings(settings):
+def warn(settings: Settings, today: date) -> None:
+    """Tell `warnings` and those of `full_load` to whoever runs `pulumi preview` or `pulumi up`, once each.
+
+    `today`: the date in UTC; only the program itself reads a clock. They are log lines and no resources: no plan
+    differs for them.
+    """
+    for text in (*warnings(settings), *full_load.warnings(settings, today)):
         pulumi.log.warn(text)

@@ -90,6 +90,38 @@ def meter_silent(stack: str) -> Plan:
     return plan | {"comparison_operator": "LessThanThreshold", "treat_missing_data": "breaching"}
 
 
+def doubtful_prices(stack: str) -> Plan:
+    """Types run whose price is not known, or the price list is too old: the guard counts the dearest known price of
+    that number of GPUs, and stops early rather than late. It publishes the metric only while that is so."""
+    return _plan(
+        "Prices are not known, or too old: the dearest known ones count, so the budget ends early. Run gpufleet prices "
+        "refresh and deploy, or take the type out of gpuInstanceTypes",
+        namespace=NAMESPACE,
+        metric="DoubtfulPrices",
+        dimensions={"Stack": stack},
+        statistic="Maximum",
+        threshold=0,
+        period=300,
+    )
+
+
+def estimated_charges(stack: str, usd: float) -> Plan:
+    """The whole account's charges of this month, as AWS Billing estimates them several times a day, have reached the
+    budget. For an account that holds this stack alone, in us-east-1, which alone has the metric, once "Receive billing
+    alerts" is switched on (CloudWatch user guide, "Create a billing alarm"). Between two figures the state stays."""
+    plan = _plan(
+        f"AWS estimates this account's charges at the budget of stack {stack}: the guard asks AWS Budgets for the "
+        "figure and applies its law",
+        namespace="AWS/Billing",
+        metric="EstimatedCharges",
+        dimensions={"Currency": "USD"},
+        statistic="Maximum",
+        threshold=usd,
+        period=21_600,
+    )
+    return plan | {"comparison_operator": "GreaterThanOrEqualToThreshold", "treat_missing_data": "ignore"}
+
+
 def controller_silent(fleet: str) -> Plan:
     """The controller has published nothing for 5 minutes: nothing wakes the fleet, and nothing sends it home."""
     plan = _plan(
@@ -175,7 +207,7 @@ def _plan(
     metric: str,
     dimensions: Mapping[str, pulumi.Input[str]],
     statistic: str,
-    threshold: int,
+    threshold: float,
     minutes: int = 1,
     period: int = 60,
 ) -> Plan:

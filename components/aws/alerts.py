@@ -62,8 +62,7 @@ class Alerts(AwsComponent):
                     lambda known: policies.topic_publishers(
                         known[0],
                         known[3],
-                        "cloudwatch.amazonaws.com",
-                        f"arn:{known[1]}:cloudwatch:{known[2]}:{known[3]}:alarm:*",
+                        ("cloudwatch.amazonaws.com", policies.alarm_arn(known[1], known[2], known[3], "*")),
                     )
                 )
             ),

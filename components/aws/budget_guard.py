@@ -9,12 +9,25 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from .. import costs
 from . import alarms, policies, spending
 from .base import Account, AwsComponent, Scope, rendered
-from .control_function import ControlFunction, ControlFunctionArgs
+from .control_function import ControlFunction, ControlFunctionArgs, Events
 from .refs import AlertsRef, BudgetRef, FleetRef
 from .spending import Spending
 from .tables import control_table
+
+# EC2 tells at once when an instance began to run and when it no longer does, also between two ticks. The event names no
+# tag: those of every instance of the account in the region come, and the guard counts its own fleets' (EC2 user guide,
+# "Amazon EC2 instance state change events").
+INSTANCE_STATES = Events(
+    "instance-states",
+    {
+        "source": ["aws.ec2"],
+        "detail-type": ["EC2 Instance State-change Notification"],
+        "detail": {"state": ["running", "shutting-down", "stopping", "terminated"]},
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -51,12 +64,14 @@ class BudgetGuardArgs:
 
 
 class BudgetGuard(AwsComponent):
-    """`gpu-inference:aws:BudgetGuard`: control table, guard function every minute, AWS Budget and its topic, alarms.
+    """`gpu-inference:aws:BudgetGuard`: control table, guard function every minute and on every change of an instance's
+    state, AWS Budget and its topic, alarms; in a dedicated account in us-east-1 one on its estimated charges.
 
     Does not: launch, resume a process, or raise any capacity (its role cannot). Fails: a guard that is dead raises
     the meter alarm, and within ten minutes the allowance ends, so that nothing launches and nodes leave. The AWS
-    Budget's tag filter reads 0 until `gpu-inference-stack` is activated as a cost allocation tag in the payer account;
-    the guard's own meter does not depend on it.
+    Budget's tag filter reads 0 until `gpu-inference-stack` is activated as a cost allocation tag in the payer account
+    (a dedicated account needs none), and estimated charges are there only once somebody has switched "Receive billing
+    alerts" on; the guard's own meter depends on neither.
     """
 
     def __init__(self, name: str, args: BudgetGuardArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -72,14 +87,7 @@ class BudgetGuard(AwsComponent):
         self._make_topic(args)
         self._make_function(args)
         self._make_budget(args)
-        self.meter_silent = alarms.alarm(
-            self,
-            f"{name}-meter-silent",
-            alarms.meter_silent(args.scope.stack),
-            self.names.alarm("meter-silent"),
-            args.alerts,
-            self.tags,
-        )
+        self._make_alarms(args)
         self.ref = BudgetRef(
             control_table=self.table.name,
             control_table_arn=self.table.arn,
@@ -99,8 +107,28 @@ class BudgetGuard(AwsComponent):
             }
         )
 
+    def _make_alarms(self, args: BudgetGuardArgs) -> None:
+        stack = args.scope.stack
+        self.meter_silent = self._alarm("meter-silent", alarms.meter_silent(stack), args)
+        self.doubtful_prices = self._alarm("doubtful-prices", alarms.doubtful_prices(stack), args)
+        self.estimated_charges: aws.cloudwatch.MetricAlarm | None = None
+        if self._watches_charges(args):
+            plan = alarms.estimated_charges(stack, args.spending.monthly_usd)
+            # The policy's ARN is the topic's: nothing is published before it may be.
+            self.estimated_charges = self._alarm("estimated-charges", plan, args, sets_off=[self.topic_policy.arn])
+
+    def _alarm(
+        self, kind: str, plan: alarms.Plan, args: BudgetGuardArgs, sets_off: Sequence[pulumi.Input[str]] = ()
+    ) -> aws.cloudwatch.MetricAlarm:
+        name = f"{self._component}-{kind}"
+        return alarms.alarm(self, name, plan, self.names.alarm(kind), args.alerts, self.tags, sets_off)
+
+    @staticmethod
+    def _watches_charges(args: BudgetGuardArgs) -> bool:
+        return costs.charges_alarm(args.spending.dedicated_account, args.region)
+
     def _make_topic(self, args: BudgetGuardArgs) -> None:
-        name = self._component
+        name, watches_charges = self._component, self._watches_charges(args)
         self.topic = aws.sns.Topic(
             f"{name}-budget-topic",
             name=self.names.budget_topic,
@@ -108,17 +136,18 @@ class BudgetGuard(AwsComponent):
             tags=self.tags,
             opts=self.child(),
         )
+
+        def publishers(topic_arn: str, partition: str, region: str, account_id: str) -> policies.Document:
+            sources = [("budgets.amazonaws.com", f"arn:{partition}:budgets::{account_id}:*")]
+            if watches_charges:
+                alarm = policies.alarm_arn(partition, region, account_id, self.names.alarm("estimated-charges"))
+                sources.append(("cloudwatch.amazonaws.com", alarm))
+            return policies.topic_publishers(topic_arn, account_id, *sources)
+
         self.topic_policy = aws.sns.TopicPolicy(
             f"{name}-budget-topic-policy",
             arn=self.topic.arn,
-            policy=rendered(
-                lambda topic_arn, partition, account_id: policies.topic_publishers(
-                    topic_arn, account_id, "budgets.amazonaws.com", f"arn:{partition}:budgets::{account_id}:*"
-                ),
-                topic_arn=self.topic.arn,
-                partition=self.account.partition,
-                account_id=self.account.id,
-            ),
+            policy=rendered(publishers, topic_arn=self.topic.arn, **self.account.wires),
             opts=self.child(),
         )
 
@@ -138,6 +167,7 @@ class BudgetGuard(AwsComponent):
                 retries=2,
                 alerts=args.alerts,
                 topic_arn=self.topic.arn,
+                events=INSTANCE_STATES,
                 errors_in_5_minutes=3,
             ),
             self.child(),
@@ -148,7 +178,9 @@ class BudgetGuard(AwsComponent):
             f"{self._component}-budget",
             opts=self.child(depends_on=[self.topic_policy, self.function]),
             tags=self.tags,
-            **spending.budget(self.names.budget, args.scope.stack, args.spending, args.emails, self.topic.arn),
+            **spending.budget(
+                self.names.budget, args.scope.stack, args.spending, args.emails, self.topic.arn, self.account.id
+            ),
         )
 
     def _config(self, args: BudgetGuardArgs) -> pulumi.Output[dict[str, Any]]:
@@ -195,6 +227,7 @@ class BudgetGuard(AwsComponent):
                     jobs_table_arns=sorted({arn for arn in tables if arn}),
                     budget=policies.budget_arn(partition, account_id, self.names.budget),
                     namespace=alarms.NAMESPACE,
+                    reconcile_daily=args.spending.reconcile_daily,
                 ),
                 *policies.publish_alerts(topic, key),
             ]

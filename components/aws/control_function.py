@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +20,22 @@ DEAD_LETTER_RETENTION_S = 14 * 86_400  # the longest SQS keeps anything
 
 
 @dataclass(frozen=True)
+class Events:
+    """Events of the account's default bus: `kind` is their part of the rule's name, `pattern` which of them."""
+
+    kind: str
+    pattern: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class ControlFunctionArgs:
     """One function.
 
     `kind` is its part of the name (`controller`); `config` the document it finds in `FLEET_CONTROL_CONFIG`;
     `statements` what its role may do beyond logs and its own dead letters; `schedule` a `rate(...)` or `cron(...)`.
     A tick older than `max_event_age_s` (60 to 21,600) is worth nothing and is dropped to the dead-letter queue, as is
-    an event that failed `retries` (0 to 2) times more. `topic_arn` is an SNS topic that also invokes it.
+    an event that failed `retries` (0 to 2) times more. `topic_arn` is an SNS topic that also invokes it, `events` are
+    others that do.
     `errors_in_5_minutes` failed runs raise the alarm. `reserved_concurrency` stays None in a fresh account: AWS keeps
     10 executions unreserved, and a quota of 10 leaves none to reserve.
     """
@@ -43,6 +52,7 @@ class ControlFunctionArgs:
     retries: int
     alerts: AlertsRef | None = None
     topic_arn: pulumi.Input[str] | None = None
+    events: Events | None = None
     errors_in_5_minutes: int = 1
     memory_mb: int = 256
     reserved_concurrency: int | None = None
@@ -145,34 +155,48 @@ class ControlFunction(AwsComponent):
         )
 
     def _make_triggers(self, args: ControlFunctionArgs) -> None:
-        prefix = f"{self._component}-{args.kind}"
-        self.rule = aws.cloudwatch.EventRule(
-            f"{prefix}-schedule",
-            name=self.names.schedule(args.kind),
-            description=f"Runs {self.names.function(args.kind)}",
-            schedule_expression=args.schedule,
-            tags=self.tags,
-            opts=self.child(),
+        runs = f"Runs {self.names.function(args.kind)}"
+        self.rule, self.permission, self.target = self._make_rule(
+            "schedule", self.names.schedule(args.kind), args.kind, description=runs, schedule_expression=args.schedule
         )
-        self.permission = self._invoke_permission("schedule", "events.amazonaws.com", self.rule.arn)
-        self.target = aws.cloudwatch.EventTarget(
-            f"{prefix}-target",
-            rule=self.rule.name,
-            target_id=args.kind,
-            arn=self.function.arn,
-            opts=self.child(depends_on=[self.permission, self.invoke_config]),
-        )
+        self.event_rule: aws.cloudwatch.EventRule | None = None
+        if args.events is not None:
+            tells = f"Tells {self.names.function(args.kind)}"
+            pattern = json.dumps(dict(args.events.pattern), sort_keys=True)
+            self.event_rule, _, _ = self._make_rule(
+                "events",
+                self.names.events(args.events.kind),
+                args.events.kind,
+                description=tells,
+                event_pattern=pattern,
+            )
         self.subscription: aws.sns.TopicSubscription | None = None
         if args.topic_arn is not None:
             permission = self._invoke_permission("topic", "sns.amazonaws.com", args.topic_arn)
             self.subscription = aws.sns.TopicSubscription(
-                f"{prefix}-subscription",
+                f"{self._component}-{args.kind}-subscription",
                 topic=args.topic_arn,
                 protocol="lambda",
                 endpoint=self.function.arn,
                 redrive_policy=rendered(lambda arn: {"deadLetterTargetArn": arn}, arn=self.dead_letters.arn),
                 opts=self.child(depends_on=[permission, self.dead_letters_policy]),
             )
+
+    def _make_rule(
+        self, source: str, name: str, target_id: str, **when: Any
+    ) -> tuple[aws.cloudwatch.EventRule, aws.lambda_.Permission, aws.cloudwatch.EventTarget]:
+        """A rule called `name` that invokes the function, its permission to do so, and its target."""
+        prefix = f"{self._component}-{self._kind}"
+        rule = aws.cloudwatch.EventRule(f"{prefix}-{source}", name=name, tags=self.tags, opts=self.child(), **when)
+        permission = self._invoke_permission(source, "events.amazonaws.com", rule.arn)
+        target = aws.cloudwatch.EventTarget(
+            f"{prefix}-target" if source == "schedule" else f"{prefix}-{source}-target",
+            rule=rule.name,
+            target_id=target_id,
+            arn=self.function.arn,
+            opts=self.child(depends_on=[permission, self.invoke_config]),
+        )
+        return rule, permission, target
 
     def _invoke_permission(self, source: str, service: str, arn: pulumi.Input[str]) -> aws.lambda_.Permission:
         return aws.lambda_.Permission(

@@ -13,6 +13,7 @@ import pulumi_aws as aws
 from ..costs import ReservationLike
 from . import fleet_plans, policies
 from .base import Account, AwsComponent, Scope, rendered
+from .fleet_state import fleet_state
 from .nodes import CustomNode, ModelNode, NodeParts, NodePlace
 from .refs import FleetRef
 
@@ -108,6 +109,7 @@ class GpuFleet(AwsComponent):
                 "spotGroup": self.ref.spot_group,
                 "onDemandGroup": self.ref.on_demand_group,
                 "maxInstances": args.max_instances,
+                "fleetState": fleet_state(self, args.scope.stack, list(self.groups.values())),
             }
         )
 

@@ -1,8 +1,8 @@
 """Every IAM, resource and key policy of the AWS stack, as pure functions from ARNs to statements.
 
 Least privilege: exact ARNs, one Sid per purpose. `Resource: "*"` appears only for actions that AWS offers no
-resource-level permission for (the `Describe*` of Auto Scaling and EC2, `ecr:GetAuthorizationToken`, and
-`cloudwatch:PutMetricData`, which is held to its namespace by a condition).
+resource-level permission for (the `Describe*` of Auto Scaling and EC2, `ecr:GetAuthorizationToken`,
+`ce:GetCostAndUsage`, and `cloudwatch:PutMetricData`, which is held to its namespace by a condition).
 """
 
 from __future__ import annotations
@@ -60,6 +60,11 @@ def budget_arn(partition: str, account_id: str, budget: str) -> str:
     return f"arn:{partition}:budgets::{account_id}:budget/{budget}"
 
 
+def alarm_arn(partition: str, region: str, account_id: str, alarm: str) -> str:
+    """A CloudWatch alarm's ARN by name; `*` for every alarm of the account in the region."""
+    return f"arn:{partition}:cloudwatch:{region}:{account_id}:alarm:{alarm}"
+
+
 def instances_arn(partition: str, region: str, account_id: str) -> str:
     return f"arn:{partition}:ec2:{region}:{account_id}:instance/*"
 
@@ -104,23 +109,27 @@ def tls_only_bucket(bucket_arn: str) -> Document:
     return document(deny_insecure_transport("DenyInsecureTransport", "s3:*", [bucket_arn, f"{bucket_arn}/*"]))
 
 
-def topic_publishers(topic_arn: str, account_id: str, service: str, source_arn: str) -> Document:
-    """One AWS service may publish, only on behalf of the named source in this account; nobody without TLS.
+def topic_publishers(topic_arn: str, account_id: str, *publishers: tuple[str, str]) -> Document:
+    """AWS services may publish, each only on behalf of the named source in this account; nobody without TLS.
 
-    A topic policy replaces the default one. Publishers with an identity policy in this account need no statement here.
+    `publishers`: (service, ARN of the source) each; the service's name is in the Sid. A topic policy replaces the
+    default one. Publishers with an identity policy in this account need no statement here.
     """
     return document(
-        {
-            "Sid": "PublishedByService",
-            "Effect": "Allow",
-            "Principal": {"Service": service},
-            "Action": ["sns:Publish"],
-            "Resource": [topic_arn],
-            "Condition": {
-                "StringEquals": {"aws:SourceAccount": account_id},
-                "ArnLike": {"aws:SourceArn": source_arn},
-            },
-        },
+        *(
+            {
+                "Sid": f"PublishedBy{service.split('.', 1)[0].capitalize()}",
+                "Effect": "Allow",
+                "Principal": {"Service": service},
+                "Action": ["sns:Publish"],
+                "Resource": [topic_arn],
+                "Condition": {
+                    "StringEquals": {"aws:SourceAccount": account_id},
+                    "ArnLike": {"aws:SourceArn": source_arn},
+                },
+            }
+            for service, source_arn in publishers
+        ),
         deny_insecure_transport("DenyInsecureTransport", "sns:Publish", [topic_arn]),
     )
 
@@ -236,17 +245,21 @@ def guard(
     jobs_table_arns: Sequence[str],
     budget: str,
     namespace: str,
+    reconcile_daily: bool,
 ) -> list[Statement]:
     """Meter the fleets and stop them. Nothing here can raise capacity or resume a suspended process.
 
-    IAM has no condition key for the desired capacity: that the guard only ever sets it to 0, after Launch reads back
-    suspended, is the function's own promise.
+    A change of the latch and its audit row are one transaction, which IAM judges as its writes. Cost Explorer knows no
+    resources. IAM has no condition key for the desired capacity: that the guard only ever sets it to 0, after Launch
+    reads back suspended, is the function's own promise.
     """
     statements = [
         allow(
             "SeeFleets",
             [
                 "autoscaling:DescribeAutoScalingGroups",
+                "autoscaling:DescribeScalingActivities",
+                "ec2:DescribeInstanceTypes",
                 "ec2:DescribeInstances",
                 "ec2:DescribeSpotPriceHistory",
             ],
@@ -268,10 +281,12 @@ def guard(
             [instances],
             {"StringEquals": {"aws:ResourceTag/gpu-inference-fleet": sorted(fleet_tags)}},
         ),
-        allow("KeepLedger", ["dynamodb:BatchGetItem", "dynamodb:UpdateItem"], [control_table_arn]),
+        allow("KeepLedger", ["dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], [control_table_arn]),
         allow("AskAwsBudgets", ["budgets:ViewBudget"], [budget]),
         put_metrics(namespace),
     ]
+    if reconcile_daily:
+        statements.append(allow("AskCostExplorer", ["ce:GetCostAndUsage"], ["*"]))
     if jobs_table_arns:
         statements.append(allow("ExtendAllowance", ["dynamodb:PutItem"], sorted(jobs_table_arns)))
     return statements

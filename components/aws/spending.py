@@ -17,22 +17,34 @@ from .refs import FleetRef
 class Spending:
     """`monthly_usd` is what all fleets of one guard together may cost in a UTC month, `fixed_usd_per_month` included.
 
-    `per_boot_usd` is what one boot costs beside the instance's seconds. People are warned at `warn_percent`.
-    `resume_on_new_month`: a stop for the budget ends with its month; False waits for a person. `prices_usd_per_hour`
-    adds to the catalogue's on-demand prices, or corrects them.
+    `stopped_usd_per_month` is what is paid of that while the fleets are stopped: their controllers only look then.
+    `per_boot_usd` and `per_job_usd` are what one boot and one completed job cost beside the instance's seconds. People
+    are warned at `warn_percent`. `resume_on_new_month`: a stop for the budget ends with its month; False waits for a
+    person. `dedicated_account`: the AWS account holds this stack and nothing else, so its bill is the stack's.
+    `reconcile_daily`: the guard asks Cost Explorer once a day ($0.01). `prices_usd_per_hour` adds to the catalogue's
+    on-demand prices, or corrects them.
     """
 
     monthly_usd: float
     fixed_usd_per_month: float
+    stopped_usd_per_month: float
     per_boot_usd: float
+    per_job_usd: float
     warn_percent: int = 80
     resume_on_new_month: bool = True
+    dedicated_account: bool = False
+    reconcile_daily: bool = True
     prices_usd_per_hour: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rules = (
             (self.fixed_usd_per_month >= 0, f"fixed_usd_per_month is {self.fixed_usd_per_month}: 0 or more"),
+            (
+                0 <= self.stopped_usd_per_month <= self.fixed_usd_per_month,
+                f"stopped_usd_per_month is {self.stopped_usd_per_month}: 0 to fixed_usd_per_month",
+            ),
             (self.per_boot_usd >= 0, f"per_boot_usd is {self.per_boot_usd}: 0 or more"),
+            (self.per_job_usd >= 0, f"per_job_usd is {self.per_job_usd}: 0 or more"),
             (
                 self.monthly_usd > self.fixed_usd_per_month,
                 f"monthly_usd is {self.monthly_usd}: the fixed costs alone are {self.fixed_usd_per_month}",
@@ -51,15 +63,25 @@ class Spending:
 def money(spending: Spending, fleets: Sequence[FleetRef], region: str) -> dict[str, Any]:
     """The numbers of the guard's configuration in USD; prices are on demand, also for what will run on spot."""
     prices = _prices(spending, fleets, region)
-    dearest_of_catalogue = catalog.dearest(catalog.GPU_TYPES, region)[1]
+    gpus = {one: catalog.gpu_type(one).gpu_count for one in sorted(prices) if one in catalog.GPU_TYPES}
+    by_gpus = catalog.dearest_by_gpus(region)
+    for one, count in gpus.items():
+        by_gpus[count] = max(by_gpus[count], prices[one])
     return {
         "monthly_usd": float(spending.monthly_usd),
         "warn_percent": spending.warn_percent,
         "resume_on_new_month": spending.resume_on_new_month,
+        "dedicated_account": spending.dedicated_account,
+        "reconcile_daily": spending.reconcile_daily,
+        "prices_as_of": catalog.PRICES_AS_OF,
         "prices_usd_per_hour": prices,
-        "dearest_usd_per_hour": max(dearest_of_catalogue, *prices.values()),
+        "gpus": gpus,
+        "dearest_by_gpus": {str(count): usd for count, usd in sorted(by_gpus.items())},
+        "dearest_usd_per_hour": max(*by_gpus.values(), *prices.values()),
         "fixed_usd_per_month": spending.fixed_usd_per_month,
+        "stopped_usd_per_month": spending.stopped_usd_per_month,
         "per_boot_usd": spending.per_boot_usd,
+        "per_job_usd": spending.per_job_usd,
     }
 
 
@@ -97,12 +119,22 @@ def in_words(spending: Spending, fleets: Sequence[FleetRef], region: str) -> str
 
 
 def budget(
-    name: str, stack: str, spending: Spending, emails: Sequence[str], topic_arn: pulumi.Input[str]
+    name: str,
+    stack: str,
+    spending: Spending,
+    emails: Sequence[str],
+    topic_arn: pulumi.Input[str],
+    account_id: pulumi.Input[str],
 ) -> dict[str, Any]:
-    """The AWS Budget: this stack's cost by tag, credits and refunds left out, one topic per notification.
+    """The AWS Budget: this stack's cost, credits and refunds left out, one topic per notification.
 
-    The filter's value needs the `user:` prefix; without it a budget looks right and reads $0 for ever.
+    By tag, whose value needs the `user:` prefix: without it a budget looks right and reads $0 for ever. In a dedicated
+    account by the account instead: that counts what carries no tag too, and needs no cost allocation tag. (No filter at
+    all would count every member of an organization if the account is its payer; and the provider takes a filter that is
+    left out for the one that is there: `cost_filter` is a computed attribute.)
     """
+    stacks_own = {"name": "TagKeyValue", "values": [f"user:{STACK_TAG}${stack}"]}
+    accounts = {"name": "LinkedAccount", "values": [account_id]}
 
     def notification(threshold: int, **subscribers: Any) -> dict[str, Any]:
         return {
@@ -120,7 +152,7 @@ def budget(
         "limit_amount": f"{spending.monthly_usd:.2f}".removesuffix(".00"),
         "limit_unit": "USD",
         "time_unit": "MONTHLY",
-        "cost_filters": [{"name": "TagKeyValue", "values": [f"user:{STACK_TAG}${stack}"]}],
+        "cost_filters": [accounts if spending.dedicated_account else stacks_own],
         "cost_types": {"include_credit": False, "include_refund": False},
         "notifications": [*warning, notification(100, subscriber_sns_topic_arns=[topic_arn])],
     }

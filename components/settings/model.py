@@ -173,6 +173,11 @@ class Advanced(_Frozen):
         description="Operators may open a session on a node through AWS Systems Manager (there is no SSH).",
     )
     dry_run: Flag = Field(default=False, description="The controller only writes down what it would do.")
+    reconcile_daily: Flag = Field(
+        default=True,
+        description="The guard compares its meter with Cost Explorer once a day, for $0.01 a call; what that finds on "
+        "top counts as spent.",
+    )
 
 
 class SettingsFields(_Frozen):
@@ -263,6 +268,12 @@ class SettingsFields(_Frozen):
         PlainSerializer(dict),
         Rule("must be a map of tags", "for example {cost-center: ml}"),
     ] = Field(default_factory=lambda: MappingProxyType({}), description="Tags of every resource, besides ours.")
+    dedicated_account: Flag = Field(
+        default=False,
+        description="The AWS account holds this stack and nothing else, so what AWS says of the whole account (its "
+        "bill, its estimated charges) is this stack's spending too. In a shared account such figures say nothing about "
+        "this stack, and none is used.",
+    )
     resume_on_new_month: Flag = Field(
         default=True, description="A fleet stopped by its budget resumes on the first of the month (UTC)."
     )

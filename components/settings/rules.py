@@ -168,7 +168,7 @@ def model_fits(s: Any) -> Iterator[Fault]:
 def budget_pays_for_something(s: Any) -> Iterator[Fault]:
     """The budget must cover the fixed costs, a Capacity Reservation all month, and one hour of one instance at the
     dearest on-demand price."""
-    fixed = costs.fixed_usd_per_month(s.network is None, s.region)
+    fixed = costs.fixed_usd_of(s)
     reserved = costs.reserved_usd_per_month(s.capacity_reservation, s.region)
     name, hour = catalog.dearest(s.gpu_instance_types, s.region)
     least = fixed + reserved + hour + costs.disk_usd_per_hour(s.advanced.disk_gib, s.region)
@@ -186,7 +186,7 @@ def budget_holds_the_floor(s: Any) -> Iterator[Fault]:
     if not always:
         return
     name, hour = catalog.cheapest(s.gpu_instance_types, s.region)
-    fixed = costs.fixed_usd_per_month(s.network is None, s.region)
+    fixed = costs.fixed_usd_of(s)
     fixed += costs.reserved_usd_per_month(s.capacity_reservation, s.region)
     hourly = max(0, always - reserved) * hour + always * costs.disk_usd_per_hour(s.advanced.disk_gib, s.region)
     month = fixed + hourly * costs.HOURS_PER_MONTH

@@ -23,8 +23,9 @@ for name, (cap, types, model) in served.items():
     fleet_args = aws.GpuFleetArgs(scope, network.vpc_id, network.subnet_ids, cap, types, node)
     fleets[name] = aws.GpuFleet(name, fleet_args, opts)
 
-fixed_usd = 2 * costs.fixed_usd_per_month(own_network=True, region=region)
-spending = aws.Spending(600, fixed_usd, costs.per_boot_usd(image, own_network=True, region=region))
+fixed_usd, stopped_usd = (2 * costs.fixed_usd_per_month(True, region, stopped=flag) for flag in (False, True))
+boot_usd, job_usd = costs.per_boot_usd(image, True, region), costs.per_job_usd(True, region)
+spending = aws.Spending(600, fixed_usd, stopped_usd, boot_usd, job_usd)
 covered = [fleet.ref for fleet in fleets.values()]
 guard = aws.BudgetGuard("models", aws.BudgetGuardArgs(scope, spending, region, covered, alerts.ref), opts)
 

@@ -83,6 +83,7 @@ class _Cloud(mocks.Mocks):
             "aws:index/getAvailabilityZones:getAvailabilityZones": {
                 "names": [f"{self.region}{letter}" for letter in "abcd"]
             },
+            "aws:autoscaling/getGroup:getGroup": {"name": args.args.get("name"), "suspendedProcesses": ["AZRebalance"]},
             "aws:ssm/getParameter:getParameter": {"value": "ami-0123456789abcdef0", "name": args.args.get("name")},
         }
         return answers[args.token]
@@ -236,7 +237,7 @@ def _run(graph: Graph, cloud: _Cloud, program: Path, stack_name: str, config: di
 def stack_config(stack_file: Path, **overrides: Any) -> dict[str, str]:
     """The configuration of a stack file as Pulumi hands it to a program: text, and JSON for what is not scalar."""
     values = yaml.safe_load(stack_file.read_text(encoding="utf-8"))["config"]
-    values |= {f"{PROJECT}:{key}": value for key, value in overrides.items()}
+    values |= {key if ":" in key else f"{PROJECT}:{key}": value for key, value in overrides.items()}
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 

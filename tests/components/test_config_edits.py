@@ -61,6 +61,23 @@ def test_a_higher_budget_changes_the_guard_and_the_aws_budget_and_nothing_else(g
     }
 
 
+def test_a_dedicated_account_changes_the_scope_of_the_aws_budget_and_adds_the_alarm_on_charges(graph):
+    config = "inference-scale-to-zero/inputs/environment/variables/FLEET_CONTROL_CONFIG"
+    found = _changes(graph("dev"), graph("dev", dedicatedAccount=True))
+    added = [path for path, (before, _) in found.items() if before is None]
+    assert {path.split("/")[0] for path in added} <= {"inference-estimated-charges", "inference-budget-topic-policy"}
+    changed = {path: change for path, change in found.items() if path not in added}
+    policy = [path for path in changed if path.startswith("inference-budget-topic-policy/")]
+    for key in ("fixed_usd_per_month", "stopped_usd_per_month"):
+        before, after = changed.pop(f"{config}/{key}")
+        assert after - before == pytest.approx(0.10 * 744 / 730)
+    assert {path: change for path, change in changed.items() if path not in policy} == {
+        "inference-budget/inputs/costFilters/0/name": ("TagKeyValue", "LinkedAccount"),
+        "inference-budget/inputs/costFilters/0/values/0": ("user:gpu-inference-stack$dev", "123456789012"),
+        f"{config}/dedicated_account": (False, True),
+    }
+
+
 NETWORK = {"vpcId": "vpc-01234567", "privateSubnetIds": ["subnet-01234567", "subnet-89abcdef"]}
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 # Many keys at once: an edit that replaces something fails its group, and the failure names the input.

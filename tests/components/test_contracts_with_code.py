@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from datetime import date
 
 import golden
 import pytest
 from fleet_control.aws import config as functions
 from fleet_control.spend_law import Reservation
+from harness import Graph
 from inference_worker import config as node
 
-from components import payloads
+from components import catalog, payloads
+from components.aws import spending
 
+OTHER_BILLING = {"dedicatedAccount": True, "advanced": {"reconcileDaily": False}}
 STACKS = ["dev", "staging", "prod"]
 
 
@@ -46,7 +50,35 @@ def test_prices_cover_every_type_of_the_fleet_and_the_dearest_is_dearest(stack, 
         overrides = group.inputs["mixedInstancesPolicy"]["launchTemplate"]["overrides"]
         assert {override["instanceType"] for override in overrides} == set(guard.prices_usd_per_hour)
     assert guard.dearest_usd_per_hour >= max(guard.prices_usd_per_hour.values())
-    assert guard.monthly_usd > guard.fixed_usd_per_month > 0
+    assert set(guard.gpus) == set(guard.prices_usd_per_hour)
+    for kind, usd in guard.prices_usd_per_hour.items():
+        assert usd <= guard.dearest_by_gpus[guard.gpus[kind]] <= guard.dearest_usd_per_hour
+    assert guard.monthly_usd > guard.fixed_usd_per_month > guard.stopped_usd_per_month > 0
+    assert 0 < guard.per_job_usd < guard.per_boot_usd
+    assert date.fromisoformat(guard.prices_as_of) == catalog.PRICES.as_of
+
+
+def guard_of(graph: Graph) -> functions.GuardConfig:
+    made = graph.named("inference-scale-to-zero", "lambda/function:")
+    return functions.guard(made.inputs["environment"]["variables"])
+
+
+def test_the_guard_is_told_whose_the_account_is_and_whether_to_ask_cost_explorer(graph):
+    usual, other = guard_of(graph("dev")), guard_of(graph("dev", **OTHER_BILLING))
+    assert (usual.dedicated_account, usual.reconcile_daily) == (False, True)
+    assert (other.dedicated_account, other.reconcile_daily) == (True, False)
+    alarm, daily = 0.10 * 744 / 730, 0.31  # the alarm on the account's charges comes, Cost Explorer goes
+    assert other.fixed_usd_per_month - usual.fixed_usd_per_month == pytest.approx(alarm - daily)
+
+
+def test_a_price_of_ones_own_raises_the_dearest_of_its_kind_and_a_type_of_ones_own_has_no_number_of_gpus():
+    """Whoever corrects a price upwards has seen more than the catalogue; an unknown type may have any number."""
+    own = spending.Spending(600, 50, 40, 0, 0, prices_usd_per_hour={"g6.xlarge": 99.0, "g99.xlarge": 2.0})
+    told = spending.money(own, [], "us-east-1")
+    assert told["dearest_by_gpus"]["1"] == told["dearest_usd_per_hour"] == 99.0
+    assert told["dearest_by_gpus"]["4"] == catalog.dearest_by_gpus("us-east-1")[4]
+    assert told["gpus"] == {"g6.xlarge": 1}
+    assert told["prices_usd_per_hour"]["g99.xlarge"] == 2.0
 
 
 @pytest.mark.parametrize("stack", STACKS)

@@ -11,6 +11,7 @@ from components import catalog, costs
 from components.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+NETWORK = {"vpcId": "vpc-01234567", "privateSubnetIds": ["subnet-01234567"]}
 LOCAL = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/vllm@sha256:" + "a" * 64
 
 
@@ -24,10 +25,52 @@ def test_fixed_costs_are_itemised_and_grow_with_the_region() -> None:
     items = costs.fixed_costs(True, "us-east-1")
     assert sum(item.usd_per_month for item in items) == costs.fixed_usd_per_month(True, "us-east-1")
     assert all(item.usd_per_month > 0 for item in items)
-    tokyo = costs.fixed_usd_per_month(True, "ap-northeast-1")
-    assert tokyo == pytest.approx(
-        costs.fixed_usd_per_month(True, "us-east-1") * catalog.region_factor("ap-northeast-1")
+    virginia, tokyo = (
+        costs.fixed_usd_per_month(True, region, reconcile_daily=False) for region in ("us-east-1", "ap-northeast-1")
     )
+    assert tokyo == pytest.approx(virginia * catalog.region_factor("ap-northeast-1"))
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "ap-northeast-1"])
+def test_asking_cost_explorer_daily_is_a_cent_a_day_everywhere(region: str) -> None:
+    asked, silent = (costs.fixed_usd_per_month(True, region, reconcile_daily=flag) for flag in (True, False))
+    assert asked - silent == pytest.approx(31 * 0.01)
+
+
+def test_a_dedicated_account_pays_for_one_alarm_more_where_aws_publishes_its_charges() -> None:
+    def more(region: str) -> float:
+        return costs.fixed_usd_per_month(True, region, dedicated_account=True) - costs.fixed_usd_per_month(True, region)
+
+    assert more("us-east-1") == pytest.approx(0.10 * 744 / 730)
+    assert more("eu-central-1") == 0
+
+
+def test_a_stopped_stack_saves_its_controllers_running_time_and_most_of_its_looks() -> None:
+    running, stopped = (
+        {item.what: item.usd_per_month for item in costs.fixed_costs(True, "us-east-1", stopped=flag)}
+        for flag in (False, True)
+    )
+    assert {what for what in running if running[what] != stopped[what]} == {
+        "controller function, always running",
+        "queue reads",
+        "tables",
+    }
+    assert 5 * stopped["queue reads"] < running["queue reads"]
+    assert running["controller function, always running"] - stopped["controller function, always running"] > 4.5
+
+
+def test_the_settings_say_what_is_fixed() -> None:
+    assert costs.fixed_usd_of(load("dev")) == costs.fixed_usd_per_month(True, "us-east-1")
+    edits = {"dedicatedAccount": "true", "advanced.reconcileDaily": "false", "network": NETWORK}
+    bare = costs.fixed_usd_per_month(False, "us-east-1", dedicated_account=True, reconcile_daily=False)
+    assert costs.fixed_usd_of(load("dev", **edits)) == bare
+
+
+def test_a_million_jobs_cost_ten_dollars_and_one_through_the_nat_gateway() -> None:
+    own, given = costs.per_job_usd(True, "us-east-1"), costs.per_job_usd(False, "us-east-1")
+    assert 1e6 * given == pytest.approx(5 * 0.40 + 3 * 0.625 + 5.00)
+    assert 1e6 * (own - given) == pytest.approx(20e-6 * 0.045 * 1e6)
+    assert costs.per_job_usd(True, "eu-central-1") == pytest.approx(own * 1.26)
 
 
 def test_the_budget_page_shows_the_idle_month_item_by_item() -> None:

@@ -10,6 +10,7 @@ import wire
 from harness import ROOT, Graph, stack_config
 
 from components import costs
+from gpufleet.twin.services.schedules import matches, parse_pattern
 
 STACKS = ["dev", "staging", "prod"]
 OURS = {"gpu-inference-stack", "gpu-inference-component", "managed-by"}
@@ -177,9 +178,80 @@ def test_the_fixed_costs_count_every_alarm_and_key(graph, stack):
     """They are part of the budget: what is made here and not counted there is overspent."""
     alarms = graph(stack).of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
     read = [sum("metric" in query for query in alarm.inputs.get("metricQueries", [])) or 1 for alarm in alarms]
-    assert sum(read) <= costs.ALARMS
+    assert sum(read) == costs.ALARMS
+    dedicated = graph(stack, dedicatedAccount=True).of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+    assert len(dedicated) == len(alarms) + costs.charges_alarm(True, "us-east-1")
     assert len(graph(stack).of_type("aws:kms/key:Key")) == 1
     assert len(graph(stack).of_type("aws:ec2/natGateway:NatGateway")) == 1
+
+
+CHARGES = "inference-estimated-charges"
+
+
+def test_in_a_dedicated_account_the_estimated_charges_reach_people_and_the_guard(graph):
+    """EstimatedCharges without a service is the account's total of the month."""
+    one = graph("dev", dedicatedAccount=True)
+    alarm = one.named(CHARGES).inputs
+    assert alarm["name"] == "inference-estimated-charges-dev"
+    assert (alarm["namespace"], alarm["metricName"]) == ("AWS/Billing", "EstimatedCharges")
+    assert (alarm["dimensions"], alarm["statistic"], alarm["period"]) == ({"Currency": "USD"}, "Maximum", 21_600)
+    assert (alarm["comparisonOperator"], alarm["threshold"]) == ("GreaterThanOrEqualToThreshold", 150)
+    assert alarm["treatMissingData"] == "ignore", "figures come hours apart: each gap would end the alarm"
+    told, guard = alarm["alarmActions"]
+    assert told.endswith(":inference-alerts-dev")
+    assert guard == one.outputs["budgetTopicArn"]
+    assert alarm["okActions"] == [told]
+    subscribed = [resource.inputs for resource in one.of_type("aws:sns/topicSubscription:TopicSubscription")]
+    assert [each["protocol"] for each in subscribed if each["topic"] == guard] == ["lambda"]
+
+
+@pytest.mark.parametrize(
+    ("why", "edits"),
+    [
+        ("the account's charges say nothing of one stack in it", {}),
+        ("only us-east-1 has the metric", {"dedicatedAccount": True, "aws:region": "eu-central-1"}),
+    ],
+)
+def test_elsewhere_no_alarm_watches_the_charges(graph, why, edits):
+    one = graph("dev", **edits)
+    assert [made.name for made in one.resources if made.name == CHARGES] == [], why
+    assert one.named("inference-doubtful-prices").inputs["metricName"] == "DoubtfulPrices"
+
+
+def test_the_guard_hears_of_every_instance_that_begins_or_ends_to_run(graph, stack):
+    """The event that EC2 sends (EC2 user guide) passes the rule; other events and states do not."""
+    one = graph(stack)
+    rule = one.named("inference-scale-to-zero-events").inputs
+    assert rule["name"] == f"inference-instance-states-{stack}"
+    assert "scheduleExpression" not in rule
+    pattern = json.dumps(json.loads(rule["eventPattern"]))
+    event = {
+        "id": "7bf73129-1428-4cd3-a780-95db273d1602",
+        "detail-type": "EC2 Instance State-change Notification",
+        "source": "aws.ec2",
+        "account": "123456789012",
+        "time": "2026-11-11T21:29:54Z",
+        "region": "us-east-1",
+        "resources": ["arn:aws:ec2:us-east-1:123456789012:instance/i-abcd1111"],
+        "detail": {"instance-id": "i-abcd1111", "state": "running"},
+    }
+    for state in ("pending", "running", "stopping", "stopped", "shutting-down", "terminated"):
+        wanted = state not in ("pending", "stopped")
+        assert matches(parse_pattern(pattern), {**event, "detail": {**event["detail"], "state": state}}) == wanted
+    assert not matches(parse_pattern(pattern), {**event, "detail-type": "EC2 Spot Instance Interruption Warning"})
+    target = one.named("inference-scale-to-zero-events-target").inputs
+    assert (target["rule"], target["targetId"]) == (rule["name"], "instance-states")
+    allowed = [
+        permission.inputs
+        for permission in one.of_type("aws:lambda/permission:Permission")
+        if permission.inputs["sourceArn"].endswith(f":rule/{rule['name']}")
+    ]
+    (permission,) = allowed
+    assert (permission["principal"], permission["function"]) == (
+        "events.amazonaws.com",
+        f"inference-scale-to-zero-{stack}",
+    )
+    assert target["arn"].endswith(f":function:{permission['function']}")
 
 
 def test_a_silent_meter_is_an_alarm_and_not_silence(graph, stack):
@@ -202,6 +274,7 @@ def test_the_outputs_are_what_an_operator_types(graph):
     assert one.outputs["maxInstances"] == 1
     assert "$150.00" in one.outputs["budget"]
     assert "gpufleet resume --stack dev" in one.outputs["resumeHint"]
+    assert one.outputs["fleetState"] == "may run"
 
 
 def test_components_tell_what_they_are_and_that_they_are_done(graph, stack):
@@ -221,6 +294,7 @@ def test_invokes_are_the_few_that_a_deploy_needs(graph, stack):
         "getPartition",
         "getAvailabilityZones",
         "getParameter",
+        "getGroup",
     }
 
 

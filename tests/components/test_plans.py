@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -98,9 +99,13 @@ def test_a_network_that_cannot_be_cut_is_refused(cidr):
         subnets(cidr, 3)
 
 
+def budget(money: Spending, emails: list[str]) -> dict[str, Any]:
+    return spending.budget("inference-budget-dev", "dev", money, emails, "arn:topic", "123456789012")
+
+
 def test_the_aws_budget_counts_this_stack_without_credits_and_asks_the_guard_at_100_percent():
     """Without `user:` the filter matches nothing and reads $0; credits would hide the spending."""
-    plan = spending.budget("inference-budget-dev", "dev", Spending(150, 47, 0), ["a@example.com"], "arn:topic")
+    plan = budget(Spending(150, 47, 40, 0, 0), ["a@example.com"])
     assert plan["cost_filters"] == [{"name": "TagKeyValue", "values": ["user:gpu-inference-stack$dev"]}]
     assert plan["cost_types"] == {"include_credit": False, "include_refund": False}
     assert plan["limit_amount"] == "150"
@@ -109,14 +114,35 @@ def test_the_aws_budget_counts_this_stack_without_credits_and_asks_the_guard_at_
     assert (breach["threshold"], breach["subscriber_sns_topic_arns"]) == (100, ["arn:topic"])
 
 
+def test_in_a_dedicated_account_the_aws_budget_counts_all_of_that_account_and_of_no_other():
+    """No cost allocation tag then, and what carries none counts. A payer account sees its members' cost without it."""
+    plan = budget(Spending(150, 47, 40, 0, 0, dedicated_account=True), ["a@example.com"])
+    assert plan["cost_filters"] == [{"name": "LinkedAccount", "values": ["123456789012"]}]
+    by_tag = budget(Spending(150, 47, 40, 0, 0), ["a@example.com"])
+    assert {key: value for key, value in plan.items() if by_tag[key] != value} == {"cost_filters": plan["cost_filters"]}
+
+
+@given(st.integers(1, 99), st.lists(st.emails(), min_size=0, max_size=10, unique=True), st.booleans())
+def test_no_notification_has_more_subscribers_than_aws_budgets_takes(warn, emails, dedicated):
+    """One topic and ten addresses each; one too many, and the whole budget is refused."""
+    money = Spending(150, 47, 40, 0, 0, warn_percent=warn, dedicated_account=dedicated)
+    notifications = budget(money, emails)["notifications"]
+    assert [one["threshold"] for one in notifications if one.get("subscriber_sns_topic_arns")] == [100]
+    for one in notifications:
+        topics, people = one.get("subscriber_sns_topic_arns", []), one.get("subscriber_email_addresses", [])
+        assert len(topics) + len(people) >= 1
+        assert len(topics) <= 1
+        assert len(people) <= 10
+
+
 def test_a_budget_without_e_mails_still_asks_the_guard():
-    plan = spending.budget("b", "dev", Spending(150, 47, 0), [], "arn:topic")
+    plan = budget(Spending(150, 47, 40, 0, 0), [])
     assert [one["threshold"] for one in plan["notifications"]] == [100]
 
 
 @given(st.floats(1, 1e7))
 def test_the_limit_reaches_aws_budgets_to_the_cent(usd):
-    plan = spending.budget("b", "dev", Spending(usd, 0, 0), [], "arn:topic")
+    plan = budget(Spending(usd, 0, 0, 0, 0), [])
     assert float(plan["limit_amount"]) == pytest.approx(usd, abs=0.005)
 
 
@@ -125,14 +151,28 @@ def test_the_limit_reaches_aws_budgets_to_the_cent(usd):
     [
         ({"monthly_usd": 40}, "fixed costs alone"),
         ({"fixed_usd_per_month": -1}, "fixed_usd_per_month"),
+        ({"stopped_usd_per_month": -1}, "stopped_usd_per_month is -1"),
+        ({"stopped_usd_per_month": 48}, "0 to fixed_usd_per_month"),
         ({"per_boot_usd": -1}, "per_boot_usd"),
+        ({"per_job_usd": -1}, "per_job_usd"),
         ({"warn_percent": 100}, "warn_percent"),
         ({"prices_usd_per_hour": {"g5.xlarge": 0}}, "never trip"),
     ],
 )
 def test_a_budget_that_cannot_guard_is_refused(wrong, says):
     with pytest.raises(ValueError, match=says):
-        Spending(**({"monthly_usd": 150, "fixed_usd_per_month": 47, "per_boot_usd": 0} | wrong))
+        Spending(
+            **(
+                {
+                    "monthly_usd": 150,
+                    "fixed_usd_per_month": 47,
+                    "stopped_usd_per_month": 40,
+                    "per_boot_usd": 0,
+                    "per_job_usd": 0,
+                }
+                | wrong
+            )
+        )
 
 
 def test_a_reservation_is_used_first_and_a_full_or_cancelled_one_stops_no_launch():

@@ -17,7 +17,9 @@ STACKS = ["dev", "staging", "prod"]
 UNSCOPED = {
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeScalingActivities",
+    "ce:GetCostAndUsage",
     "ec2:DescribeInstances",
+    "ec2:DescribeInstanceTypes",
     "ec2:DescribeSpotPriceHistory",
     "ecr:GetAuthorizationToken",
     "cloudwatch:PutMetricData",
@@ -90,6 +92,37 @@ def test_the_guard_can_stop_but_never_start(graph):
     assert not [action for action in actions for pattern in forbidden if fnmatch.fnmatch(action, pattern)]
 
 
+# Actions of Auto Scaling, EC2 and others that lead to more instances or to more rights: from the service authorization
+# reference. SetDesiredCapacity is not among them: that the guard only ever sets 0 is the function's own promise, held
+# against the calls that it makes.
+ADDS_CAPACITY = (
+    *("autoscaling:ResumeProcesses", "autoscaling:UpdateAutoScalingGroup", "autoscaling:CreateAutoScalingGroup"),
+    *("autoscaling:AttachInstances", "autoscaling:PutScalingPolicy", "autoscaling:ExecutePolicy"),
+    *("autoscaling:StartInstanceRefresh", "autoscaling:PutScheduledUpdateGroupAction", "autoscaling:PutWarmPool"),
+    *("autoscaling:ExitStandby", "autoscaling:DetachInstances", "autoscaling:EnterStandby"),
+    *("ec2:RunInstances", "ec2:StartInstances", "ec2:CreateFleet", "ec2:RequestSpotInstances"),
+    *("ec2:RequestSpotFleet", "ec2:ModifyInstanceAttribute", "ec2:CreateCapacityReservation", "ec2:CreateTags"),
+    *("ec2:CreateLaunchTemplateVersion", "lambda:InvokeFunction", "lambda:UpdateFunctionConfiguration"),
+    *("iam:PassRole", "iam:PutRolePolicy", "sts:AssumeRole", "budgets:ModifyBudget", "cloudwatch:SetAlarmState"),
+)
+
+
+@pytest.mark.parametrize("edits", [{}, {"dedicatedAccount": True}])
+def test_no_statement_of_the_guard_allows_what_adds_capacity(graph, edits):
+    guard = roles(graph("prod", **edits))["inference-scale-to-zero-prod"]
+    group = f"arn:aws:autoscaling:us-east-1:{ACCOUNT}:autoScalingGroup:1b2c:autoScalingGroupName/inference-asg-prod"
+    resources = ["*", group, *(resource for one in guard for resource in one["Resource"])]
+    found = [action for action in ADDS_CAPACITY for resource in resources if allowed(guard, action, resource)]
+    assert found == []
+    assert allowed(guard, "autoscaling:SetDesiredCapacity", group), "the check sees what is allowed"
+
+
+def test_the_guard_asks_cost_explorer_only_where_it_is_to(graph):
+    for daily in (True, False):
+        guard = roles(graph("dev", advanced={"reconcileDaily": daily}))["inference-scale-to-zero-dev"]
+        assert allowed(guard, "ce:GetCostAndUsage", "*") == daily
+
+
 def test_the_guard_terminates_only_instances_of_its_fleets(graph):
     guard = roles(graph("prod"))["inference-scale-to-zero-prod"]
     (statement,) = [one for one in guard if "ec2:TerminateInstances" in one["Action"]]
@@ -150,15 +183,31 @@ def test_weights_are_listed_below_their_own_prefix_only():
     assert listing["Condition"] == {"StringLike": {"s3:prefix": ["a/b/*"]}}
 
 
+def breach_statements(graph: Graph) -> list[dict[str, Any]]:
+    """Who may publish to the topic that the guard listens to."""
+    (policy,) = [one for one in graph.of_type("aws:sns/topicPolicy:TopicPolicy") if "budget" in one.name]
+    return json.loads(policy.inputs["policy"])["Statement"]
+
+
 def test_only_aws_budgets_of_this_account_may_publish_a_breach(graph):
-    (policy,) = [one for one in graph("dev").of_type("aws:sns/topicPolicy:TopicPolicy") if "budget" in one.name]
-    publish, deny = json.loads(policy.inputs["policy"])["Statement"]
+    publish, deny = breach_statements(graph("dev"))
     assert publish["Principal"] == {"Service": "budgets.amazonaws.com"}
     assert publish["Condition"] == {
         "StringEquals": {"aws:SourceAccount": ACCOUNT},
         "ArnLike": {"aws:SourceArn": f"arn:aws:budgets::{ACCOUNT}:*"},
     }
     assert deny["Effect"] == "Deny"
+
+
+def test_in_a_dedicated_account_the_charges_alarm_may_publish_too_and_no_other(graph):
+    budgets, alarm, deny = breach_statements(graph("dev", dedicatedAccount=True))
+    assert [budgets, deny] == breach_statements(graph("dev"))
+    assert alarm["Sid"] != budgets["Sid"]
+    assert alarm["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert alarm["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": ACCOUNT},
+        "ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:inference-estimated-charges-dev"},
+    }
 
 
 def test_the_topics_key_is_open_to_alarms_and_to_this_accounts_budgets(graph):

@@ -71,7 +71,7 @@ def fleet(**changes: Any) -> object:
 
 def guard(**changes: Any) -> object:
     given: dict[str, Any] = {
-        "spending": aws.Spending(150, 47, 0),
+        "spending": aws.Spending(150, 47, 40, 0, 0),
         "region": "us-east-1",
         "fleets": [FLEET],
         "alerts": ALERTS,
@@ -156,7 +156,7 @@ def test_what_cannot_work_is_refused_by_name(build, changes, says):
 
 def test_a_reservation_fits_a_fleet_that_starts_with_it():
     fleet(reservation=HELD)
-    guard(fleets=[replace(FLEET, reservation=HELD)], spending=aws.Spending(1600, 47, 0))
+    guard(fleets=[replace(FLEET, reservation=HELD)], spending=aws.Spending(1600, 47, 40, 0, 0))
     scaler(fleet=replace(BOTH, reservation=HELD), policy=aws.ScalingPolicy(slots=8, on_demand_base=2))
     scaler(fleet=replace(BOTH, reservation=HELD, spot_group=None))  # without spot every instance can use it
 

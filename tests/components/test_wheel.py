@@ -15,7 +15,7 @@ import pytest
 from fleet_control.aws import config as functions
 from harness import ROOT
 
-from components import payloads
+from components import catalog, payloads
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/vllm@sha256:" + "a" * 64
 CONFIGS = {
@@ -40,8 +40,11 @@ for name, config in json.loads(programs).items():
     graph = harness.run(Path(name), project=Path(name).name.replace("_", "-"), config=config)
     graphs[Path(name).name] = [[one.urn, one.type, one.name, one.inputs] for one in graph.resources]
 import gpu_inference.payloads as payloads
+import gpu_inference.catalog as catalog
 assert Path(payloads.__file__).is_relative_to(installed), payloads.__file__
-print(json.dumps({"graphs": graphs, "zip": payloads.function_zip().sha256, "node": payloads.node_zip().sha256}))
+assert catalog.PRICES_FILE.is_relative_to(installed), catalog.PRICES_FILE
+zips = {"zip": payloads.function_zip().sha256, "node": payloads.node_zip().sha256}
+print(json.dumps({"graphs": graphs, **zips, "prices": catalog.PRICES.text()}))
 """
 
 
@@ -95,6 +98,10 @@ def _names(resources: list[list[Any]]) -> Counter[tuple[str, str]]:
 def test_the_installed_package_deploys_the_same_code_as_the_checkout(ran):
     assert ran["zip"] == payloads.function_zip().sha256
     assert ran["node"] == payloads.node_zip().sha256
+
+
+def test_the_installed_package_reckons_with_the_same_prices_as_the_checkout(ran):
+    assert ran["prices"] == catalog.PRICES.text()
 
 
 def test_a_fleet_serves_an_adopted_queue_with_a_node_of_its_own(ran):

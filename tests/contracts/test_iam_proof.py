@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("controller", "scale-to-zero", "keeper", "node")
 SPOT, ON_DEMAND = "inference-asg-dev", "inference-asg-dev-on-demand"
-MINUTE, HOUR = 60.0, 3600.0
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 Statement = Mapping[str, Any]
 
 
@@ -107,14 +107,43 @@ class Scenario:
         self.reach(lambda: bool(self.states(ON_DEMAND)))
         self.reach(lambda: self.served() and self.empty())
 
-    def one_in_each_group(self, jobs: int) -> None:
+    def a_type_that_nobody_listed(self) -> None:
+        """Somebody edits the spot group by hand: the guard asks EC2 what that is."""
+        client = self.stage.client("autoscaling")
+        (group,) = client.describe_auto_scaling_groups(AutoScalingGroupNames=[SPOT])["AutoScalingGroups"]
+        before = group["MixedInstancesPolicy"]
+        odd = {**before["LaunchTemplate"], "Overrides": [{"InstanceType": "g7e.2xlarge"}]}
+        client.update_auto_scaling_group(
+            AutoScalingGroupName=SPOT, MixedInstancesPolicy={**before, "LaunchTemplate": odd}
+        )
+        self.send(4, 20)
+        self.reach(lambda: self.served() and self.empty())
+        client.update_auto_scaling_group(AutoScalingGroupName=SPOT, MixedInstancesPolicy=before)
+
+    def noon_has_passed(self) -> None:
+        """The guard asks Cost Explorer once a day, in the afternoon (UTC)."""
+        self.reach(lambda: self.world.now() % DAY > 12.1 * HOUR, limit_s=DAY)
+
+    def one_in_each_group(self, jobs: int, service_s: float = 100) -> None:
         """A node at work in either group, and no controller that would have it otherwise."""
         self.schedule("controller", on=False)
         self.world.run_for(3 * MINUTE)  # until its last run is over
-        self.send(jobs, 100)
+        self.send(jobs, service_s)
         self.desire(SPOT, 1)
         self.desire(ON_DEMAND, 1)
         self.reach(lambda: self.both("InService"))
+
+    def told_to_leave_at_work(self) -> None:
+        """A scale-in of both, by hand, amid jobs of five minutes: until those end the nodes say that they work."""
+        self.one_in_each_group(jobs=12, service_s=300)
+        self.reach(lambda: self.world.snapshot().in_flight == 4)
+        client = self.stage.client("autoscaling")
+        for group in (SPOT, ON_DEMAND):
+            (leaving,) = self.world.scaling.groups[group].members
+            client.terminate_instance_in_auto_scaling_group(InstanceId=leaving, ShouldDecrementDesiredCapacity=True)
+        self.reach(self.empty)
+        self.schedule("controller", on=True)
+        self.reach(lambda: self.served() and self.empty())
 
     def stopped_in_the_middle(self) -> None:
         """Each group has one node at work and one that boots; one worker hangs. AWS Budgets says: over budget."""
@@ -141,6 +170,7 @@ class Scenario:
         """The keeper sends anew what has waited for too long: here ten minutes, not five days."""
         before = json.loads(self.set_config("keeper", "{}"))
         self.set_config("keeper", json.dumps({**before, "resend_after_s": 600}))
+        self.world.run_for(10 * MINUTE)
         self.send(1, 100)
         self.invoke("keeper")
         self.set_config("keeper", json.dumps(before))
@@ -176,11 +206,14 @@ class Scenario:
 
     def run(self) -> None:
         self.spot_serves_what_is_awkward()
+        self.a_type_that_nobody_listed()
         self.spot_has_no_capacity()
+        self.told_to_leave_at_work()
         self.stopped_in_the_middle()
         self.kept_while_stopped()
         self.resumed()
         self.guard_dies()
+        self.noon_has_passed()
         self.functions_fail()
 
 
@@ -282,6 +315,8 @@ def test_each_role_holds_what_runs_needs_and_no_more(subtests: pytest.Subtests) 
                 assert unasked(held[role], asked[role]) == set()
         with subtests.test("the guard cannot end what is not its fleets'"):
             cannot_end_what_is_foreign(held["scale-to-zero"], asked["scale-to-zero"])
+        with subtests.test("the guard only ever asks for 0, in a group that it has read back as suspended"):
+            only_turns_off(stage)
         with (
             subtests.test("a function without a statement fails by name"),
             without(stage, "scale-to-zero", "KeepLedger"),
@@ -306,3 +341,22 @@ def cannot_end_what_is_foreign(held: Sequence[Statement], asked: Iterable[Need])
         foreign = {**tags, "aws:resourcetag/gpu-inference-fleet": "somebody-elses"}
         assert not evaluate(held, need._replace(context=tuple(foreign.items())))
         assert not evaluate(held, need._replace(context=()))
+
+
+def only_turns_off(stage: Stage) -> None:
+    """IAM cannot hold it to 0: so the recorded calls must."""
+    told, checked, asked = set(), set(), 0
+    for call in stage.cloud.calls:
+        if (call.principal, call.service, call.error) != (name("scale-to-zero"), "autoscaling", None):
+            continue
+        group = call.params.get("AutoScalingGroupName")
+        match call.operation:
+            case "SuspendProcesses" if "Launch" in call.params["ScalingProcesses"]:
+                told.add(group)
+            case "DescribeAutoScalingGroups":
+                checked |= told.intersection(call.params["AutoScalingGroupNames"])
+            case "SetDesiredCapacity":
+                assert call.params["DesiredCapacity"] == 0
+                assert group in checked, f"{group} was set to 0 before it read back as suspended"
+                asked += 1
+    assert asked

@@ -60,13 +60,16 @@ class Done:
 
 
 class Desk:
-    """Close it when done (it is a context manager). `seed` makes the cloud's chances the same every time."""
+    """Close it when done (it is a context manager). `seed` makes the cloud's chances the same every time; `start`: unix
+    seconds in the cloud at first."""
 
-    def __init__(self, folder: Path, seed: int = 1, region: str = "us-east-1", program: Path = ROOT) -> None:
+    def __init__(
+        self, folder: Path, seed: int = 1, region: str = "us-east-1", program: Path = ROOT, start: float = START
+    ) -> None:
         self.project = folder / "project"
         shutil.copytree(program, self.project, ignore=LEFT_BEHIND)
         (self.project / ".venv").symlink_to(ROOT / ".venv")  # where Pulumi's own language host looks for it
-        self.cloud = Cloud(START, region=region, seed=seed)
+        self.cloud = Cloud(start, region=region, seed=seed)
         self.world = World(self.cloud)
         self.endpoint = Endpoint(self.world)
         self.cli = PulumiCli(folder / "cli", self.endpoint.url, region, self.attend)

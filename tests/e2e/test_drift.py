@@ -120,6 +120,7 @@ def deployments_of_a_stopped_fleet(desk: Desk, outputs: Mapping[str, Any]) -> No
     configure(desk, {"maxGpuInstances": CAP + 1, "monthlyBudgetUsd": 1000})
     edit = desk.up(STACK).changes
     assert edit["Group inference-asg-spot"] == edit["Group inference-asg-on-demand"] == ("update", ("maxSize",))
+    assert desk.outputs(STACK)["fleetState"].startswith("stopped: Launch is suspended in ")
 
     world.traffic.send(outputs["queueUrl"], 6, service_s=60)
     for _ in range(20):

@@ -70,6 +70,7 @@ PLANS = (
             "budgetWarnPercent": 50,
             "ami": "ami-0aaaaaaaaaaaaaaaa",
             "resumeOnNewMonth": False,
+            "dedicatedAccount": True,
             "permissionsBoundary": "arn:aws:iam::123456789012:policy/boundary",
             "tags": {"team": "ml"},
             "schedule": [{"days": ["mon"], "from": "08:00", "to": "18:00", "timeZone": "Europe/Berlin", "floor": 1}],
@@ -84,6 +85,7 @@ PLANS = (
                 "logRetentionDays": 90,
                 "sessionManager": True,
                 "dryRun": True,
+                "reconcileDaily": False,
             },
             "model": {
                 "weights": "s3://acme-models-dev/another/",

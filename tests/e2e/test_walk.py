@@ -77,7 +77,7 @@ def test_the_readme_and_the_pages_behind_it_by_hand(shell: Shell) -> None:
     try_it = blocks(README, "Try things")[1]
     assert try_it == blocks(EMBEDDED, "Try it")[0]
     told = shell.run(try_it)
-    assert "+ 107 created" in told
+    assert "+ 111 created" in told
 
     walk = shell.run(blocks(README, "The walk")[0].replace("\ndone\n", f"\ndone\n{TEN_MINUTES}"))
     assert re.search(r"^inference-asg-dev\t0\t1\t0$", walk, re.MULTILINE)
