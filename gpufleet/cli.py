@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from .commands import demo, docs_config, recover, resume, twin, validate
+from .commands import audit, demo, docs_config, prices, recover, resume, stop, twin, validate
 
 app = typer.Typer(
     name="gpufleet",
@@ -18,8 +18,11 @@ app = typer.Typer(
 )
 
 app.command("demo")(demo.demo)
-app.command("recover")(recover.recover)
+app.command("stop")(stop.stop)
 app.command("resume")(resume.resume)
+app.command("audit")(audit.audit)
+app.command("recover")(recover.recover)
+app.add_typer(prices.app, name="prices")
 app.add_typer(twin.app, name="twin", no_args_is_help=True)
 app.command("validate")(validate.validate)
 app.command("schema")(docs_config.schema)

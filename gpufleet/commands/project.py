@@ -20,15 +20,24 @@ def region_of(project: Path) -> str:
 
     Raises `ValueError` if the stack files name several.
     """
-    stacks = {path.name.split(".")[1]: _region(path) for path in sorted(project.glob("Pulumi.*.yaml"))}
+    stacks = {path.name.split(".")[1]: region_in(path) for path in sorted(project.glob("Pulumi.*.yaml"))}
     named = {stack: region for stack, region in stacks.items() if region}
     if len(set(named.values())) > 1:
         raise ValueError(f"the stacks are in several regions ({', '.join(f'{s}: {r}' for s, r in named.items())})")
-    return next(iter(named.values()), None) or _region(project / "Pulumi.yaml") or USUAL_REGION
+    return next(iter(named.values()), None) or region_in(project / "Pulumi.yaml") or USUAL_REGION
 
 
-def _region(path: Path) -> str | None:
-    """None as well if the file cannot be read: `gpufleet validate` is the one that says why."""
+def regions_of(project: Path) -> list[str]:
+    """Every AWS region that the project's files name, by name; none if no file does."""
+    found = {region_in(path) for path in [project / "Pulumi.yaml", *project.glob("Pulumi.*.yaml")]}
+    return sorted(region for region in found if region)
+
+
+def region_in(path: Path) -> str | None:
+    """The AWS region that a project or stack file names.
+
+    None as well if the file cannot be read: `gpufleet validate` is the one that says why.
+    """
     import yaml  # noqa: PLC0415 - not every command needs it
 
     try:

@@ -3,66 +3,54 @@
 
 from __future__ import annotations
 
-import getpass
-import time
+import math
 from typing import Annotated
 
 import typer
 
-from .project import project_folder
-
-COMPONENT = "inference"  # the component name in __main__.py, from which every name is made
+from . import briefing
+from .target import BAD_INPUT, COMPONENT, ComponentOption, StackOption, fail, now, target, told, who
 
 
 def resume(
-    stack: Annotated[str, typer.Option("--stack", "-s", help="The stack, as in `pulumi up --stack`.")],
-    component: Annotated[str, typer.Option(help="The component's name in the program.")] = COMPONENT,
+    stack: StackOption,
+    component: ComponentOption = COMPONENT,
+    allow_extra_usd: Annotated[
+        float | None,
+        typer.Option(
+            metavar="USD", help="Allow as many dollars on top of this month's budget. Recorded with your name."
+        ),
+    ] = None,
 ) -> None:
     """Clear the latch of a stopped stack, unless its budget would stop it again at once.
 
-    Uses your AWS credentials (dynamodb:GetItem and UpdateItem on the control table, sqs:GetQueueAttributes).
-    Status 0 when the fleet may run again, 1 when it stays stopped (the reason is printed), 2 for a faulty stack file.
-    """
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
+    First shows why it stopped, what it has cost and what waits. --allow-extra-usd adds to what was allowed before in
+    the same month (UTC), up to the budget itself, and ends with the month.
 
-    from components.naming import Names
-    from components.settings import Settings, SettingsError
+    Uses your AWS credentials: dynamodb:BatchGetItem, UpdateItem and PutItem on the control table; to show what waits
+    sqs:GetQueueUrl, sqs:GetQueueAttributes and cloudwatch:GetMetricStatistics.
+
+    Status 0 when the fleet may run again, 1 when it stays stopped (the reason is printed), 2 for faulty input.
+    """
+    from gpufleet.operations import latch, sight
     from gpufleet.operations import resume as operation
 
-    try:
-        settings = Settings.from_stack_file(project_folder() / f"Pulumi.{stack}.yaml")
-    except SettingsError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
-    names = Names(component, stack)
-    try:
-        session = boto3.Session(region_name=settings.region)
-        before = operation.resume(session.client("dynamodb"), names.control_table, by=_who(), at=time.time())
-    except operation.ResumeError as error:
-        typer.echo(f"stays stopped: {error}", err=True)
-        raise typer.Exit(1) from None
-    except (ClientError, BotoCoreError) as error:
-        typer.echo(f"could not reach stack {stack}: {error}", err=True)
-        raise typer.Exit(1) from None
-    typer.echo(f"was stopped ({before.reason}): {before.note}")
-    try:
-        waiting = f"{_waiting(session.client('sqs'), names.queue)} jobs wait"
-    except (ClientError, BotoCoreError) as error:  # the latch is cleared all the same
-        waiting = f"how many jobs wait is not known ({error})"
-    typer.echo(f"now: {before.sums}; {waiting}; the controller takes over within a minute")
-
-
-def _who() -> str:
-    """The name in the latch's note; in a container the user may have none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return "an unnamed user"
-
-
-def _waiting(sqs: object, queue: str) -> int:
-    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]  # type: ignore[attr-defined]
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
-    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]  # type: ignore[attr-defined]
-    return sum(int(attributes.get(name, 0)) for name in names)
+    extra_usd = 0.0 if allow_extra_usd is None else allow_extra_usd
+    if allow_extra_usd is not None and not (allow_extra_usd > 0 and math.isfinite(allow_extra_usd)):
+        fail(f"--allow-extra-usd {allow_extra_usd:g}: say how many dollars, more than 0, for example 20", BAD_INPUT)
+    found = target(stack, component)
+    table, at = found.names.control_table, now()
+    with told(stack, "stays stopped: "):
+        dynamodb = found.client("dynamodb")
+        before = latch.read(dynamodb, table)
+        typer.echo(briefing.state_line(before, at))
+        if not before.latch.latched:
+            raise operation.ResumeError("nothing to resume: the fleet is not stopped")
+        typer.echo(briefing.money_line(before, sight.accounts(dynamodb, table, before), at))
+        line, waiting = briefing.waits_line(found, at)
+        typer.echo(line)
+        budget_usd = operation.clear(dynamodb, table, before, by=who(), at=at, extra_usd=extra_usd, waiting=waiting)
+    allowed = ""
+    if extra_usd:
+        allowed = f"; ${extra_usd:.2f} more allowed, the budget of {before.known.month} is now ${budget_usd:.2f}"
+    typer.echo(f"resumed{allowed}; the controller takes over within a minute")

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-WIDE = 200  # columns where there is no terminal: nothing is cut off in a file or a pipe
+from .tables import console, table, time_text
+
 NOTHING = "nothing is deployed yet: pulumi stack init dev && pulumi up --stack dev"
 QUEUE_WORDS = {"visible": "visible", "inFlight": "in flight", "delayed": "delayed"}
 
 
-def time_text(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
 def show(status: Mapping[str, Any]) -> None:
     """Print a status as the control API answers it."""
-    from rich.console import Console  # noqa: PLC0415 - only people need it
-
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
+    out = console()
     failed = status["failures"]
-    console.print(
+    out.print(
         f"it is {time_text(status['now'])} there; ${status['spentUsd']:.2f} spent this month"
         f"{f'; {failed} function runs failed' if failed else ''}"
     )
     if not (status["groups"] or status["queues"] or status["functions"]):
-        console.print(NOTHING)
-    for table in _tables(status):
-        console.print()
-        console.print(table)
+        out.print(NOTHING)
+    for one in _tables(status):
+        out.print()
+        out.print(one)
 
 
 def _tables(status: Mapping[str, Any]) -> Iterator[Any]:
     if status["groups"]:
-        yield _table(
+        yield table(
             ("group", "min", "max", "desired", "instances", "suspended"),
             [
                 (name, g["min"], g["max"], g["desired"], _instances(g) or "-", ", ".join(g["suspended"]) or "-")
@@ -44,22 +37,10 @@ def _tables(status: Mapping[str, Any]) -> Iterator[Any]:
         )
     if status["queues"]:
         rows = [(name, *(queue[key] for key in QUEUE_WORDS)) for name, queue in status["queues"].items()]
-        yield _table(("queue", *QUEUE_WORDS.values()), rows)
+        yield table(("queue", *QUEUE_WORDS.values()), rows)
     if status["functions"]:
         rows = [(name, f["invocations"], f["errors"], f["last"] or "-") for name, f in status["functions"].items()]
-        yield _table(("function", "runs", "errors", "said last"), rows)
-
-
-def _table(heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Any:
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column, head in enumerate(heads):
-        number = all(isinstance(row[column], int) for row in rows)
-        table.add_column(head, justify="right" if number else "left", no_wrap=column == 0 or number)
-    for row in rows:
-        table.add_row(*map(str, row))
-    return table
+        yield table(("function", "runs", "errors", "said last"), rows)
 
 
 def _instances(group: Mapping[str, Any]) -> str:

@@ -6,112 +6,134 @@ resume by somebody without rights on the groups, or one that is cut in the middl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from dataclasses import replace
 from typing import Any
 
-from botocore.exceptions import ClientError
+from . import latch as latches
+from .latch import FRESH_S, LatchError, State, month_of
 
-FRESH_S = 180.0  # the guard writes its figures every minute, also while stopped
+__all__ = ["FRESH_S", "ResumeError", "check", "clear", "resume"]
 
 
-class ResumeError(Exception):
+class ResumeError(LatchError):
     """The fleet stays stopped: why, and what to do about it."""
 
 
-@dataclass(frozen=True)
-class Latch:
-    """The latch as stored, with the month's figures beside it (dollars; unix seconds)."""
-
-    latched: bool
-    reason: str
-    note: str
-    generation: int
-    spent_usd: float
-    committed_usd: float
-    launch_usd: float
-    monthly_usd: float
-    figures_at: float
-
-    @property
-    def sums(self) -> str:
-        return f"${self.spent_usd:.2f} spent + ${self.committed_usd:.2f} committed, budget ${self.monthly_usd:.2f}"
-
-
-def read(dynamodb: Any, control_table: str) -> Latch:
-    """The latch and the guard's newest figures. Raises `ResumeError` if the guard has never run."""
-    rows = {
-        key: dynamodb.get_item(TableName=control_table, Key={"pk": {"S": key}}, ConsistentRead=True).get("Item", {})
-        for key in ("latch", "budget")
-    }
-    latch, budget = rows["latch"], rows["budget"]
-    if not budget:
-        raise ResumeError(f"the guard has not written any figures into {control_table} yet: is its schedule enabled?")
-    return Latch(
-        latched=latch.get("latched", {}).get("BOOL", False),
-        reason=latch.get("reason", {}).get("S", ""),
-        note=latch.get("note", {}).get("S", ""),
-        generation=int(_number(latch, "generation")),
-        spent_usd=_number(budget, "spent_usd"),
-        committed_usd=_number(budget, "committed_usd"),
-        launch_usd=_number(budget, "launch_usd"),
-        monthly_usd=_number(budget, "monthly_usd"),
-        figures_at=_number(budget, "at"),
-    )
-
-
-def check(latch: Latch, at: float) -> None:
-    """Raise `ResumeError` unless the fleet is stopped and, by the guard's fresh figures, may run again."""
-    if not latch.latched:
-        raise ResumeError("nothing to resume: the fleet is not stopped")
-    if at - latch.figures_at > FRESH_S:
-        raise ResumeError(
-            f"the guard's figures are {at - latch.figures_at:.0f} s old: without a living guard nothing may launch; "
-            "look at its log group and its alarm first"
-        )
-    if latch.spent_usd + latch.committed_usd >= latch.monthly_usd:
-        raise ResumeError(
-            f"it would trip again at once: {latch.sums}. Raise monthlyBudgetUsd in the stack file, `pulumi up`, wait "
-            "a minute for the guard, then resume; or wait for the new month"
-        )
-    if latch.spent_usd + latch.committed_usd + latch.launch_usd > latch.monthly_usd:
-        raise ResumeError(
-            f"no launch fits any more: {latch.sums}, and one launch may cost ${latch.launch_usd:.2f}. Raise "
-            "monthlyBudgetUsd in the stack file, `pulumi up`, wait a minute for the guard, then resume"
-        )
-
-
-def resume(dynamodb: Any, control_table: str, by: str, at: float) -> Latch:
-    """Clear the latch and record who did it and when. Answers the latch as it was.
-
-    `dynamodb` a boto3 client, `at` unix seconds. Raises `ResumeError` when the law forbids it or when somebody else
-    changed the latch meanwhile; nothing is changed then. Safe to repeat.
-    """
-    before = read(dynamodb, control_table)
-    check(before, at)
-    try:
-        dynamodb.update_item(
-            TableName=control_table,
-            Key={"pk": {"S": "latch"}},
-            UpdateExpression="SET latched = :no, generation = :next, #at = :at, #by = :by, note = :note",
-            ConditionExpression="latched = :yes AND generation = :now",
-            ExpressionAttributeNames={"#at": "at", "#by": "by"},
-            ExpressionAttributeValues={
-                ":no": {"BOOL": False},
-                ":yes": {"BOOL": True},
-                ":now": {"N": str(before.generation)},
-                ":next": {"N": str(before.generation + 1)},
-                ":at": {"N": str(at)},
-                ":by": {"S": by},
-                ":note": {"S": f"resumed by {by}; was {before.reason}: {before.note}"},
-            },
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-            raise
-        raise ResumeError("the latch was changed by somebody else just now: look again") from None
+def resume(
+    dynamodb: Any, control_table: str, by: str, at: float, extra_usd: float = 0.0, waiting: int | None = None
+) -> State:
+    """Read the latch and clear it (see `clear`). Answers what was stored before."""
+    before = latches.read(dynamodb, control_table)
+    clear(dynamodb, control_table, before, by=by, at=at, extra_usd=extra_usd, waiting=waiting)
     return before
 
 
-def _number(row: Mapping[str, Any], name: str) -> float:
-    return float(row.get(name, {}).get("N", 0))
+def clear(
+    dynamodb: Any,
+    control_table: str,
+    before: State,
+    *,
+    by: str,
+    at: float,
+    extra_usd: float = 0.0,
+    waiting: int | None = None,
+) -> float:
+    """Clear the latch that was read as `before`, and record who did it and when. Answers the month's budget, with what
+    is allowed on top.
+
+    `dynamodb` a boto3 client, `at` unix seconds, `waiting` the jobs that wait, for the record. `extra_usd`: dollars
+    allowed on top of the budget of this month, beside what was allowed before. Raises `ResumeError` when the law
+    forbids it or when somebody else changed the latch meanwhile; nothing is changed then. Safe to repeat: what is not
+    stopped is refused, so dollars are never allowed twice.
+    """
+    budget_usd = check(before, at, extra_usd)
+    month, was = before.known.month, before.latch
+    extra_month = month if extra_usd else was.extra_month
+    total = was.allowed_usd(month) + extra_usd if extra_usd else was.extra_usd
+    allowed = f"; ${extra_usd:.2f} more allowed in {month}, ${total:.2f} in all" if extra_usd else ""
+    after = replace(
+        was,
+        latched=False,
+        reason="",
+        generation=was.generation + 1,
+        at=before.moment(at),
+        by=by,
+        month=month,
+        note=f"resumed by {by}; was {was.reason}: {was.note}{allowed}",
+        extra_usd=total,
+        extra_month=extra_month,
+    )
+    try:
+        latches.change(dynamodb, control_table, before, after, budget_usd, waiting)
+    except LatchError as error:
+        raise ResumeError(str(error)) from None
+    return budget_usd
+
+
+def check(before: State, at: float, extra_usd: float = 0.0) -> float:
+    """The month's budget in dollars, `extra_usd` on top of it included.
+
+    Raises `ResumeError` unless the fleet is stopped and, by the guard's fresh figures, may run again on that budget.
+    """
+    if not before.latch.latched:
+        raise ResumeError("nothing to resume: the fleet is not stopped")
+    try:
+        figures = before.known
+    except LatchError as error:
+        raise ResumeError(str(error)) from None
+    if before.silent_s(at) > FRESH_S:
+        raise ResumeError(
+            f"the guard's figures are {before.silent_s(at):.0f} s old: without a living guard nothing may launch; "
+            "look at its log group and its alarm first"
+        )
+    if figures.month != month_of(before.moment(at)):
+        raise ResumeError(
+            f"the guard's figures are still those of {figures.month}: a new month has just begun; look again in a "
+            "minute"
+        )
+    _check_extra(before, extra_usd)
+    budget_usd = before.budget_usd + extra_usd
+    sums = f"{before.sums} + ${extra_usd:.2f} more" if extra_usd else before.sums
+    stopping_usd = figures.spent_usd + figures.committed_usd
+    if stopping_usd >= budget_usd:
+        raise ResumeError(f"it would trip again at once: {sums}. {_way_out(before)}")
+    if stopping_usd + figures.launch_usd > budget_usd:
+        raise ResumeError(
+            f"no launch fits any more: {sums}, and one launch may cost ${figures.launch_usd:.2f}. {_way_out(before)}"
+        )
+    return budget_usd
+
+
+def _check_extra(before: State, extra_usd: float) -> None:
+    if extra_usd < 0 or not math.isfinite(extra_usd):
+        raise ResumeError(f"${extra_usd} cannot be allowed: say how many dollars, for example 20")
+    month, monthly_usd = before.known.month, before.known.monthly_usd
+    room = _room(before)
+    if extra_usd > room:
+        raise ResumeError(
+            f"${extra_usd:.2f} is too much: what is allowed on top may at most double the budget of "
+            f"${monthly_usd:.2f}, so ${room:.2f} can still be allowed in {month}. For more raise monthlyBudgetUsd in "
+            "the stack file"
+        )
+
+
+def _room(before: State) -> float:
+    """What may still be allowed this month. More than the budget itself is no exception but another budget: that
+    belongs into the stack file, where it is reviewed."""
+    return max(0.0, before.known.monthly_usd - before.latch.allowed_usd(before.known.month))
+
+
+def _way_out(before: State) -> str:
+    figures = before.known
+    needed = figures.spent_usd + figures.committed_usd + figures.launch_usd - before.budget_usd
+    least = math.floor(needed * 100 + 1) / 100  # whole cents, and one for the guard's rounding
+    extra = (
+        f"Allow ${least:.2f} or more on top for {figures.month} with --allow-extra-usd, or raise"
+        if least <= _room(before)
+        else "Raise"
+    )
+    return (
+        f"{extra} monthlyBudgetUsd in the stack file, `pulumi up`, wait a minute for the guard, then resume; or wait "
+        "for the new month"
+    )
