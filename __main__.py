@@ -60,7 +60,8 @@ instances = cloud.GpuFleetArgs(
     ssm=a.session_manager,
 )
 fleet = cloud.GpuFleet("inference", instances, opts)
-money = cloud.BudgetGuardArgs(scope, spending, s.region, [fleet.ref], alerts.ref, s.alert_emails)
+ways_out = network.nat_gateway_ids
+money = cloud.BudgetGuardArgs(scope, spending, s.region, [fleet.ref], alerts.ref, s.alert_emails, ways_out)
 guard = cloud.BudgetGuard("inference", money, opts)
 scaling = cloud.QueueDepthScalerArgs(scope, queue.ref, fleet.ref, guard.ref, patience, alerts.ref, a.dry_run)
 scaler = cloud.QueueDepthScaler("inference", scaling, opts)

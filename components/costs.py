@@ -74,6 +74,12 @@ JOB_TABLE_WRITES: Final = 3
 JOB_STORE_WRITES: Final = 1
 JOB_NAT_GB: Final = 20e-6
 
+# A node (bootstrap/inference_worker), whatever it works on: the longest poll of a busy one, its heartbeat row (below
+# 1 KB), its watchdog's look at the allowance.
+NODE_POLL_SECONDS: Final = 10
+NODE_BEAT_SECONDS: Final = 10
+NODE_LOOK_SECONDS: Final = 30
+
 LOCAL_IMAGE_GB: Final = 0.5  # what still passes the NAT gateway at a boot with the image in the region's ECR
 FOREIGN_IMAGE_GB: Final = 15.0  # a model server's image (vLLM: about 10 GB compressed), pulled from elsewhere
 
@@ -189,6 +195,18 @@ def reserved_usd_per_month(reservation: ReservationLike | None, region: str) -> 
     return hour * HOURS_PER_MONTH
 
 
+def nat_usd_per_gb(region: str) -> float:
+    """USD per GB that a NAT gateway processes, in either direction."""
+    return NAT_GATEWAY_USD_PER_GB * catalog.region_factor(region)
+
+
+def node_requests_usd_per_hour(region: str) -> float:
+    """What a node's own requests cost per hour in USD, whatever it works on."""
+    queue = 3600 / NODE_POLL_SECONDS * SQS_USD_PER_REQUEST
+    table = 3600 / NODE_BEAT_SECONDS * DYNAMODB_USD_PER_WRITE + 3600 / NODE_LOOK_SECONDS * DYNAMODB_USD_PER_READ
+    return (queue + table) * catalog.region_factor(region)
+
+
 def disk_usd_per_hour(disk_gib: int, region: str) -> float:
     """USD per hour of one instance's gp3 root volume of `disk_gib` GiB."""
     return disk_gib * GP3_USD_PER_GIB_MONTH / EBS_HOURS_PER_MONTH * catalog.region_factor(region)
@@ -212,8 +230,7 @@ def per_job_usd(own_network: bool, region: str) -> float:
 
     Requests to the queue 5 x 0.40, to the table 3 x 0.625, to the results 1 x 5.00, all per million, and 20 KB through
     the NAT gateway, 0.90 per million. A job of average length is meant: one of 15 minutes extends its lease 22 times,
-    $0.00002 beside $0.03 of GPU time. What a node asks for without a job (heartbeat, allowance, receives without an
-    answer, the NAT's bytes for them) is $0.0005 an hour: not counted.
+    $0.00002 beside $0.03 of GPU time. What a node asks for whether or not it has a job is `node_requests_usd_per_hour`.
     """
     usd = JOB_QUEUE_REQUESTS * SQS_USD_PER_REQUEST + JOB_TABLE_WRITES * DYNAMODB_USD_PER_WRITE
     usd += JOB_STORE_WRITES * S3_USD_PER_PUT

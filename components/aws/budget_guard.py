@@ -34,8 +34,9 @@ INSTANCE_STATES = Events(
 class BudgetGuardArgs:
     """`region` is the one the fleets run in, for the catalogue's prices.
 
-    `emails` get AWS Budgets' own warning; the guard's warnings go to `alerts`, whose key AWS Budgets must be able to
-    use (as `Alerts` sets it up).
+    `nat_gateway_ids`: gateways that the fleets' bytes pass and that are part of the budget; the guard charges what they
+    count. `emails` get AWS Budgets' own warning; the guard's warnings go to `alerts`, whose key AWS Budgets must be
+    able to use (as `Alerts` sets it up).
     """
 
     scope: Scope
@@ -44,6 +45,7 @@ class BudgetGuardArgs:
     fleets: Sequence[FleetRef]
     alerts: AlertsRef
     emails: Sequence[str] = ()
+    nat_gateway_ids: Sequence[pulumi.Input[str]] = ()
 
     def __post_init__(self) -> None:
         names = [fleet.fleet for fleet in self.fleets]
@@ -195,7 +197,11 @@ class BudgetGuard(AwsComponent):
             for fleet in args.fleets
         ]
         return pulumi.Output.all(
-            fleets=wires, table=self.table.name, account=self.account.id, alerts=args.alerts.topic_arn
+            fleets=wires,
+            table=self.table.name,
+            account=self.account.id,
+            alerts=args.alerts.topic_arn,
+            gateways=list(args.nat_gateway_ids),
         ).apply(
             lambda known: {
                 "stack": args.scope.stack,
@@ -204,6 +210,7 @@ class BudgetGuard(AwsComponent):
                 "account_id": known["account"],
                 "alert_topic_arn": known["alerts"],
                 "metric_namespace": alarms.NAMESPACE,
+                "nat_gateways": known["gateways"],
                 **spending.money(args.spending, args.fleets, args.region),
                 "fleets": [
                     spending.limits(fleet, args.region) | wired
@@ -228,6 +235,7 @@ class BudgetGuard(AwsComponent):
                     budget=policies.budget_arn(partition, account_id, self.names.budget),
                     namespace=alarms.NAMESPACE,
                     reconcile_daily=args.spending.reconcile_daily,
+                    reads_gateways=bool(args.nat_gateway_ids),
                 ),
                 *policies.publish_alerts(topic, key),
             ]

@@ -86,6 +86,7 @@ class Network(AwsComponent):
         super().__init__("Network", name, args.scope, summary, opts)
         self.vpc_id: pulumi.Output[str]
         self.subnet_ids: list[pulumi.Output[str]]
+        self.nat_gateway_ids: list[pulumi.Output[str]] = []  # of a given network, they are somebody else's cost
         if args.existing is not None:
             self.vpc_id = pulumi.Output.from_input(args.existing.vpc_id)
             self.subnet_ids = [pulumi.Output.from_input(one) for one in args.existing.private_subnet_ids]
@@ -144,6 +145,7 @@ class Network(AwsComponent):
             tags=self._tagged("nat"),
             opts=self.child(depends_on=[self.internet_gateway]),
         )
+        self.nat_gateway_ids = [self.nat.id]
         self.public_routes = self._routes("public", [self.public_subnet])
         self.private_routes = self._routes("private", self.private_subnets)
         for kind, table, target in (

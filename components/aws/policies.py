@@ -2,7 +2,8 @@
 
 Least privilege: exact ARNs, one Sid per purpose. `Resource: "*"` appears only for actions that AWS offers no
 resource-level permission for (the `Describe*` of Auto Scaling and EC2, `ecr:GetAuthorizationToken`,
-`ce:GetCostAndUsage`, and `cloudwatch:PutMetricData`, which is held to its namespace by a condition).
+`ce:GetCostAndUsage`, `cloudwatch:GetMetricData`, and `cloudwatch:PutMetricData`, which is held to its namespace by a
+condition).
 """
 
 from __future__ import annotations
@@ -246,12 +247,13 @@ def guard(
     budget: str,
     namespace: str,
     reconcile_daily: bool,
+    reads_gateways: bool,
 ) -> list[Statement]:
     """Meter the fleets and stop them. Nothing here can raise capacity or resume a suspended process.
 
-    A change of the latch and its audit row are one transaction, which IAM judges as its writes. Cost Explorer knows no
-    resources. IAM has no condition key for the desired capacity: that the guard only ever sets it to 0, after Launch
-    reads back suspended, is the function's own promise.
+    A change of the latch and its audit row are one transaction, which IAM judges as its writes. Cost Explorer and
+    CloudWatch's metrics know no resources. IAM has no condition key for the desired capacity: that the guard only ever
+    sets it to 0, after Launch reads back suspended, is the function's own promise.
     """
     statements = [
         allow(
@@ -285,6 +287,8 @@ def guard(
         allow("AskAwsBudgets", ["budgets:ViewBudget"], [budget]),
         put_metrics(namespace),
     ]
+    if reads_gateways:
+        statements.append(allow("CountGatewayBytes", ["cloudwatch:GetMetricData"], ["*"]))
     if reconcile_daily:
         statements.append(allow("AskCostExplorer", ["ce:GetCostAndUsage"], ["*"]))
     if jobs_table_arns:

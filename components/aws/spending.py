@@ -82,6 +82,7 @@ def money(spending: Spending, fleets: Sequence[FleetRef], region: str) -> dict[s
         "stopped_usd_per_month": spending.stopped_usd_per_month,
         "per_boot_usd": spending.per_boot_usd,
         "per_job_usd": spending.per_job_usd,
+        "nat_usd_per_gb": costs.nat_usd_per_gb(region),
     }
 
 
@@ -97,7 +98,7 @@ def limits(fleet: FleetRef, region: str) -> dict[str, Any]:
         "fleet": fleet.fleet,
         "cap": fleet.cap,
         "drain_s": fleet.drain_s,
-        "disk_usd_per_hour": costs.disk_usd_per_hour(fleet.disk_gb, region),
+        "disk_usd_per_hour": costs.disk_usd_per_hour(fleet.disk_gb, region) + costs.node_requests_usd_per_hour(region),
         "reservation": None
         if held is None
         else {"id": held.id, "type": held.instance_type, "instances": held.instances},

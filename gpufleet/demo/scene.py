@@ -127,7 +127,7 @@ def nothing_broken(scene: Scene, step: Step) -> None:
 def _metered_in_full(scene: Scene, step: Step) -> None:
     """The guard's ledger against the bill, as of its last tick, and without what other sources raised it by."""
     ledger, bill = scene.stage.ledger(), scene.stage.world.bill
-    metered = sum(ledger.get(part, 0.0) for part in ("instance_usd", "disk_usd", "boot_usd"))
+    metered = sum(ledger.get(part, 0.0) for part in ("spot_usd", "on_demand_usd", "disk_usd", "boot_usd"))
     billed = sum(line.usd for line in bill.lines(as_of=ledger.get("metered_at")) if line.kind in MACHINES)
     check(
         step,
@@ -208,8 +208,8 @@ def within_budget(scene: Scene, step: Step, budget: float) -> None:
     """The month, not only its first hours: what the machines cost so far, and every fixed cost to its end."""
     bill, settings = scene.stage.world.bill.by_kind(), scene.settings
     machines = sum(bill.get(kind, 0.0) for kind in MACHINES)
-    start, end = month_bounds(month_of(START))
-    fixed = costs.idle_usd_per_month(settings) * (end - START) / (end - start)
+    hours = (month_bounds(month_of(START))[1] - START) / HOUR
+    fixed = costs.idle_usd_per_month(settings) * hours / costs.HOURS_PER_MONTH
     check(
         step,
         "the bill stays within the budget",

@@ -42,17 +42,25 @@ class Stage:
     """One stack in one embedded cloud. Close it when done (it is a context manager).
 
     `cli`: the Pulumi CLI that does each `up`, over the wire; without one the built-in engine does, in this process.
+    `start`: unix seconds at which the account begins.
     """
 
     def __init__(
-        self, project: Path, stack: str, edits: Mapping[str, Any], region: str, seed: int, cli: Path | None = None
+        self,
+        project: Path,
+        stack: str,
+        edits: Mapping[str, Any],
+        region: str,
+        seed: int,
+        cli: Path | None = None,
+        start: float = START,
     ) -> None:
         self.project = project
         self.stack = stack
         self.edits = dict(edits)
         self._seed, self._ups = seed, 0
         with contextlib.ExitStack() as opened:
-            self.cloud = opened.enter_context(Cloud(START, region=region, seed=seed))
+            self.cloud = opened.enter_context(Cloud(start, region=region, seed=seed))
             self.world = World(self.cloud)
             self.engine: Engine | PulumiCli = Engine(self.cloud)
             if cli is not None:

@@ -15,6 +15,7 @@ from typing import Any
 @dataclass(frozen=True)
 class Paid:
     """How far one instance is paid. ``usd_per_hour``: its price at the last tick, disk apart. ``spot``: its pool.
+    ``unpriced``: it is paid no further until its spot price is known; ``usd_per_hour`` is the most that it can be.
     ``ended``: no more to come.
     """
 
@@ -23,6 +24,7 @@ class Paid:
     usd_per_hour: float
     disk_usd_per_hour: float = 0.0
     spot: bool = False
+    unpriced: bool = False
     ended: bool = False
 
 
@@ -32,6 +34,8 @@ class Ledger:
 
     ``spot_usd``, ``on_demand_usd``: instance seconds by pool. ``fixed_usd``: what is paid whatever runs;
     ``reserved_usd``: reserved capacity, used or not. ``raised_usd``: what another source found on top of the meter.
+    ``nat_usd``: bytes through the NAT gateway as it counted them, up to ``nat_to``; ``boots``: when a boot began and
+    what it was estimated at, as long as that stands in ``boot_usd`` for bytes that were not counted yet.
     ``jobs``: completed jobs that were counted so far, by fleet. ``days``: what was metered when a day of the month
     ("05") began. ``checked``: the day ("2026-11-05") of the last reconciliation, ``error_usd`` what the meter had
     charged too much by it (negative: too little).
@@ -46,10 +50,13 @@ class Ledger:
     job_usd: float = 0.0
     fixed_usd: float = 0.0
     reserved_usd: float = 0.0
+    nat_usd: float = 0.0
     raised_usd: float = 0.0
     warned: bool = False
     checked: str = ""
     error_usd: float = 0.0
+    nat_to: float = 0.0
+    boots: tuple[tuple[float, float], ...] = ()
     jobs: Mapping[str, float] = field(default_factory=dict)
     days: Mapping[str, float] = field(default_factory=dict)
     instances: Mapping[str, Paid] = field(default_factory=dict)
@@ -67,7 +74,7 @@ class Ledger:
     @property
     def metered_usd(self) -> float:
         """What the meter itself has charged so far."""
-        return self.instance_usd + self.disk_usd + self.reserved_usd + self.estimated_usd
+        return self.instance_usd + self.disk_usd + self.reserved_usd + self.nat_usd + self.estimated_usd
 
     @property
     def spent_usd(self) -> float:
@@ -89,6 +96,7 @@ class Ledger:
                 "month": str(data.pop("month")),
                 "warned": bool(data.pop("warned")),
                 "checked": str(data.pop("checked")),
+                "boots": tuple((_amount(at), _amount(usd)) for at, usd in data.pop("boots")),
                 "jobs": {str(name): _amount(count) for name, count in data.pop("jobs").items()},
                 "days": {str(day): _amount(usd) for day, usd in data.pop("days").items()},
                 "instances": {name: _paid(row) for name, row in data.pop("instances").items()},
@@ -113,8 +121,9 @@ def _amount(value: Any) -> float:
 
 
 def _paid(row: Any) -> Paid:
-    launched_at, until, usd, disk, spot, ended = row
-    return Paid(_amount(launched_at), _amount(until), _amount(usd), _amount(disk), bool(spot), bool(ended))
+    launched_at, until, usd, disk, spot, unpriced, ended = row
+    amounts = (_amount(launched_at), _amount(until), _amount(usd), _amount(disk))
+    return Paid(*amounts, bool(spot), bool(unpriced), bool(ended))
 
 
 def opened(at: float) -> Ledger:

@@ -19,7 +19,8 @@ class Running:
     """An instance as the cloud reports it. ``ended_at``: when it left the running state, None while it has not.
 
     ``spot``: bought as spot, in ``zone``. ``disk_usd_per_hour``: its volumes. ``drain_s``: how long it may drain.
-    ``reservation``: id of the Capacity Reservation it runs in, "" for none or if nobody says.
+    ``reservation``: id of the Capacity Reservation it runs in, "" for none or if nobody says. ``disk_only_s``: how long
+    its volumes are there beside the time that it runs.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Running:
     disk_usd_per_hour: float = 0.0
     drain_s: float = 300.0
     reservation: str = ""
+    disk_only_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Prices:
     """Dollars: per hour on-demand by type, ``dearest`` for a type nobody knows anything of, spot by (type, zone); per
     boot; per completed job; per month of 31 days for what is paid whatever runs. ``reserved``: what is paid for all the
     time. ``gpus``: how many each type has; ``dearest_by_gpus``: the dearest known price per number of GPUs. ``stale``:
-    the price list is too old to be trusted.
+    the price list is too old to be trusted. ``unquoted``: spot prices could not be asked for just now.
     """
 
     on_demand: Mapping[str, float]
@@ -60,6 +62,7 @@ class Prices:
     gpus: Mapping[str, int] = field(default_factory=dict)
     dearest_by_gpus: Mapping[int, float] = field(default_factory=dict)
     stale: bool = False
+    unquoted: bool = False
 
     def list_price(self, kind: str) -> float:
         """Price per hour on demand, disk apart; never less than what is known of the type."""
@@ -88,11 +91,14 @@ class Prices:
 
     def running(self, one: Running) -> float:
         """Price per hour that a running second is charged at, without disk. Spot never costs more than on-demand: the
-        groups set no price of their own, and that is AWS's default limit."""
+        groups set no price of their own, and that is AWS's default limit. EC2 quotes it for types that the price list
+        does not know, too."""
         usd = self.list_price(one.type)
-        if one.type not in self.on_demand or not one.spot:
-            return usd
-        return min(usd, self.spot.get((one.type, one.zone), usd))
+        return min(usd, self.spot.get((one.type, one.zone), usd)) if one.spot else usd
+
+    def waits_for_a_quote(self, one: Running) -> bool:
+        """Whether what it costs will be known when EC2 answers again."""
+        return self.unquoted and one.spot and (one.type, one.zone) not in self.spot
 
     @property
     def launching(self) -> float:

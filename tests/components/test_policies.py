@@ -22,6 +22,7 @@ UNSCOPED = {
     "ec2:DescribeInstanceTypes",
     "ec2:DescribeSpotPriceHistory",
     "ecr:GetAuthorizationToken",
+    "cloudwatch:GetMetricData",
     "cloudwatch:PutMetricData",
 }
 

@@ -73,6 +73,7 @@ class World:
         self.budget: tuple[str, datetime] | None = None
         self.budget_filter = "user:gpu-inference-stack$dev"
         self.gpu_counts: dict[str, int] = {}
+        self.nat: dict[str, list[tuple[float, float]]] = {}  # by gateway: when it passed how many GB
         self.daily_usd: list[float] = []
         self.spot_history: list[dict[str, Any]] = []  # oldest first
         self.delivers = True
@@ -358,6 +359,23 @@ class Calls:
     def put_metric_data(self, Namespace: str, MetricData: list[dict[str, Any]]) -> None:
         assert Namespace == "GpuInference"
         self.world.metrics += MetricData
+
+    def get_metric_data(self, MetricDataQueries: list[dict[str, Any]], StartTime: Any, EndTime: Any) -> dict[str, Any]:
+        """Sums per five minutes of what the gateways passed; one that the world does not know tells nothing."""
+        self.world.calls.append(("nat", StartTime.timestamp(), EndTime.timestamp()))
+        rows = []
+        for query in MetricDataQueries:
+            stat = query["MetricStat"]
+            assert (stat["Metric"]["Namespace"], stat["Period"], stat["Stat"]) == ("AWS/NATGateway", 300, "Sum")
+            (dimension,) = stat["Metric"]["Dimensions"]
+            passed = self.world.nat.get(dimension["Value"])
+            inward = stat["Metric"]["MetricName"] == "BytesInFromDestination"
+            values = [] if passed is None else [0.0] * int((EndTime - StartTime).total_seconds() // 300)
+            for at, gigabytes in passed or []:
+                if inward and StartTime.timestamp() <= at < EndTime.timestamp():
+                    values[int((at - StartTime.timestamp()) // 300)] += gigabytes * 1e9
+            rows.append({"Id": query["Id"], "Values": values})
+        return {"MetricDataResults": rows}
 
     def publish(self, **request: Any) -> None:
         self.world.published.append(request)

@@ -49,6 +49,8 @@ GUARD: dict[str, Any] = {
     "stopped_usd_per_month": 37.2,
     "per_boot_usd": 0.05,
     "per_job_usd": 0.0001,
+    "nat_gateways": [],
+    "nat_usd_per_gb": 0.045,
     "dedicated_account": False,
     "reconcile_daily": False,
     "account_id": "123456789012",

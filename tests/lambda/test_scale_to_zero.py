@@ -505,13 +505,69 @@ def test_a_spot_price_that_fell_while_no_tick_worked_is_charged_as_it_was(world:
     assert Ledger.from_json(world.row(CONTROL, "ledger#2026-11")["record"]).spot_usd == pytest.approx(0.9 / 2)
 
 
-def test_without_a_spot_price_the_on_demand_price_is_charged(world: World, functions: Functions) -> None:
-    world.failing = {"describe_spot_price_history": "Throttling"}
+def spot_usd(world: World) -> float:
+    return Ledger.from_json(world.row(CONTROL, "ledger#2026-11")["record"]).spot_usd
+
+
+def test_while_spot_prices_cannot_be_asked_for_they_count_as_on_demand_and_are_paid_later(
+    world: World, functions: Functions
+) -> None:
     functions.guard()
+    began = world.row(CONTROL, "budget")["spent_usd"]
     world.serving(launched=world.at)
+    when = datetime.fromtimestamp(world.at - 9000, UTC)
+    zone = {"InstanceType": "g5.xlarge", "AvailabilityZone": "us-east-1a"}
+    world.spot_history = [{**zone, "SpotPrice": "0.4", "Timestamp": when}]
+    world.failing = {"describe_spot_price_history": "RequestLimitExceeded"}
     world.at += 3600
     functions.guard()
-    assert world.row(CONTROL, "ledger#2026-11")["spent_usd"] > 1.006
+    assert spot_usd(world) == 0
+    assert world.row(CONTROL, "budget")["spent_usd"] - began >= 1.006, "in doubt it is dear"
+    world.failing = {}
+    world.at += 60
+    functions.guard()
+    assert spot_usd(world) == pytest.approx(0.4 * 3660 / 3600), "and paid at what it was"
+    assert world.row(CONTROL, "budget")["spent_usd"] - began < 1.0
+
+
+def test_what_waited_for_a_price_when_its_month_ended_is_paid_at_the_on_demand_price(
+    world: World, functions: Functions
+) -> None:
+    world.at = datetime(2026, 11, 30, 23, 0, tzinfo=UTC).timestamp()
+    functions.guard()
+    world.serving(launched=world.at)
+    world.failing = {"describe_spot_price_history": "RequestLimitExceeded"}
+    world.at += 1800
+    functions.guard()
+    world.at += 3600
+    functions.guard()
+    assert spot_usd(world) == pytest.approx(1.006)
+
+
+def test_what_ended_before_its_price_was_known_is_paid_to_its_end(world: World, functions: Functions) -> None:
+    functions.guard()
+    one = world.serving(launched=world.at)
+    world.failing = {"describe_spot_price_history": "RequestLimitExceeded"}
+    world.at += 1800
+    functions.guard()
+    one.state, one.ec2, one.ended = "Terminated", "terminated", world.at
+    world.at += 600
+    functions.guard()
+    when = datetime.fromtimestamp(world.at - 90_000, UTC)
+    zone = {"InstanceType": "g5.xlarge", "AvailabilityZone": "us-east-1a"}
+    world.spot_history = [{**zone, "SpotPrice": "0.4", "Timestamp": when}]
+    world.failing = {}
+    world.at += 60
+    functions.guard()
+    assert spot_usd(world) == pytest.approx(0.2)
+
+
+def test_a_type_that_ec2_quotes_no_spot_price_for_costs_the_on_demand_price(world: World, functions: Functions) -> None:
+    functions.guard()
+    world.serving(launched=world.at)
+    world.at += 3000
+    functions.guard()
+    assert spot_usd(world) == pytest.approx(1.006 * 3000 / 3600)
 
 
 def test_two_fleets_share_one_budget(world: World, functions: Functions) -> None:

@@ -16,9 +16,10 @@ from ..spend_law import (
     must_warn,
     raise_to,
     reconciled,
+    unpaid_usd,
 )
 from ..spend_ledger import day_of, month_bounds
-from . import history, witness
+from . import history, nat, witness
 from .billing import budget_figure, daily_usd, due
 from .census import GAP_S, Census, take
 from .ledger import Book, read_control, save_ledgers
@@ -65,11 +66,14 @@ def _charged(tick: Tick) -> Book | None:
     last, latch = before.ledger.metered_at, control.latch
     done = {name for name, paid in before.ledger.instances.items() if paid.ended}
     unpaid = [one for one in census.instances if one.id not in done]
-    spot = spot_prices(unpaid, before.spot, last, tick.at)
+    paid_to = [before.ledger.instances[one.id].until for one in unpaid if one.id in before.ledger.instances]
+    spot = spot_prices(unpaid, before.spot, min([last, *paid_to]), tick.at)
     gpus = gpu_counts(config, kinds, before.gpus)
     money = prices(config, spot, gpus, tick.at, stopped=latch.latched and latch.at <= last)
     ledgers = meter(before.ledger, census.instances, money, tick.at, census.ends, control.completed)
     newest = ledgers[-1]
+    if nat.due(config, newest, tick.at):
+        newest = tick.attempt("ask the NAT gateway", lambda: nat.count(config, newest, last, tick.at)) or newest
     if tick.figure is not None:
         newest = raise_to(newest, *tick.figure)
     newest = _reconcile(tick, newest)
@@ -180,7 +184,8 @@ def _figures(tick: Tick, book: Book) -> Figures:
         for name in fleet.groups
         if name in groups
     ]
-    spent, committed = book.ledger.spent_usd, committed_usd(running, owed, money, tick.at)
+    spent = book.ledger.spent_usd + unpaid_usd(book.ledger, tick.at)
+    committed = committed_usd(running, owed, money, tick.at)
     live = [one for one in running if one.ended_at is None]
     kinds = {one.type for one in live} | (set(config.prices_usd_per_hour) if money.stale else set())
     return Figures(

@@ -16,6 +16,7 @@ from .witness import Note
 # longer pause of the meter, instances may have come and gone unseen.
 GAP_S = 3000.0
 BEFORE_S = 3600.0  # the history is read from an hour before the gap: what was pending then had not been charged
+DELETION_S = 30.0  # from the end of an instance's seconds until its volumes are deleted, at most
 SLOWEST_START_S = 600.0  # from a launch to running; an event that is later than that tells of another start
 
 Ask = Callable[[float], Mapping[str, Life]]  # the lives since a moment
@@ -66,7 +67,8 @@ def _timed(one: Running, note: Note | None) -> Running:
     ended = one.ended_at
     if ended is not None and note.ended_at is not None:
         ended = min(ended, note.ended_at)
-    return replace(one, launched_at=note.running_at, ended_at=ended)
+    disk_only_s = note.running_at - one.launched_at + DELETION_S
+    return replace(one, launched_at=note.running_at, ended_at=ended, disk_only_s=disk_only_s)
 
 
 def _noted(config: GuardConfig, name: str, note: Note) -> Running:
@@ -81,6 +83,7 @@ def _noted(config: GuardConfig, name: str, note: Note) -> Running:
         ended_at=note.ended_at,
         disk_usd_per_hour=fleet.disk_usd_per_hour,
         drain_s=fleet.drain_s,
+        disk_only_s=note.running_at - note.launched_at + DELETION_S,
     )
 
 

@@ -70,7 +70,8 @@ class GuardedFleet:
 class GuardConfig:
     """The budget, its prices, and the fleets under it. ``stopped_usd_per_month``: what is paid whatever runs while the
     fleets are stopped; both figures are of 31 days. ``prices_as_of``: date of the price list, "2026-07-20".
-    ``dedicated_account``: the account holds this stack alone, so that its figures are the stack's."""
+    ``nat_gateways``: those that the fleets' bytes pass and that the stack pays for. ``dedicated_account``: the account
+    holds this stack alone, so that its figures are the stack's."""
 
     stack: str
     control_table: str
@@ -86,6 +87,8 @@ class GuardConfig:
     stopped_usd_per_month: float
     per_boot_usd: float
     per_job_usd: float
+    nat_gateways: tuple[str, ...]
+    nat_usd_per_gb: float
     dedicated_account: bool
     reconcile_daily: bool
     account_id: str
@@ -125,6 +128,11 @@ def guard(environ: Mapping[str, str]) -> GuardConfig:
     rows = data.get("fleets")
     if not isinstance(rows, list) or not rows:
         raise ConfigError(f"{VARIABLE}: key fleets: must be a list of at least one fleet")
+    if "nat_gateways" in data:
+        gateways = data["nat_gateways"]
+        if not isinstance(gateways, list) or not all(isinstance(one, str) for one in gateways):
+            raise ConfigError(f"{VARIABLE}: key nat_gateways = {gateways!r}: must be a list of ids")
+        data["nat_gateways"] = tuple(gateways)
     data["fleets"] = tuple(_fleet(row, f"fleets[{index}]") for index, row in enumerate(rows))
     config = _build(GuardConfig, data, "")
     try:

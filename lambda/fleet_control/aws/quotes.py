@@ -37,6 +37,7 @@ def prices(
         gpus={**gpus, **config.gpus},
         dearest_by_gpus=config.dearest_by_gpus,
         stale=age > STALE_AFTER,
+        unquoted=bool(spot.get("failed")),
     )
 
 
@@ -61,8 +62,8 @@ def gpu_counts(config: GuardConfig, kinds: Iterable[str], known: Mapping[str, in
 def spot_prices(unpaid: Iterable[Running], cached: Mapping[str, Any], since: float, at: float) -> dict[str, Any]:
     """Spot prices as {"at": ..., "prices": {"type|zone": $/h}}: the highest since ``since``, up to which everything is
     paid, so that a price that fell in between is not charged too low. Looked up only while there are spot instances
-    that are not paid to their end, and at most once a minute. What cannot be looked up is left out: it is then charged
-    at the on-demand price.
+    that are not paid to their end, and at most once a minute. What EC2 does not know is left out: it is charged at the
+    on-demand price. If it does not answer, "failed" says so.
     """
     spot = [one for one in unpaid if one.spot]
     quotes, asked_at = dict(cached.get("prices") or {}), float(cached.get("at", 0))
@@ -77,8 +78,8 @@ def spot_prices(unpaid: Iterable[Running], cached: Mapping[str, Any], since: flo
     try:
         return {"at": at, "asked": types, "prices": _highest(types, min(start, at))}
     except (ClientError, BotoCoreError) as error:
-        runtime.log({"event": "spot-prices-failed", "at": at, "reason": f"on-demand prices used: {error}"})
-        return {"at": at, "asked": types, "prices": {}}
+        runtime.log({"event": "spot-prices-failed", "at": at, "reason": f"paid when they are known: {error}"})
+        return {"at": at, "asked": types, "prices": {}, "failed": True}
 
 
 def _highest(types: list[str], since: float) -> dict[str, float]:
