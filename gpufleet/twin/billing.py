@@ -1,85 +1,103 @@
-"""The twin's own bill: what AWS would charge for what ran, from the machines' own history and the twin's own prices.
+"""The twin's own bill: what AWS would charge, from the account's own history and the twin's own prices.
 
 Nothing here is shared with the catalogue, the meter or the spend law: the meter is judged against this bill.
 
-Charged: instances (running time only, by the second, 60 s at least, at the on-demand price or at the spot price of each
-moment; a spot instance that AWS takes back in its first hour is free), capacity reservations (at the on-demand price
-while they exist; instances inside them add nothing), the instances' gp3 disks while they exist, NAT gateways
-(each hour begun) with their public address, customer keys and alarms (by the hour). Not charged: data transfer and NAT
-bytes, requests of queues, tables, functions and buckets, storage of results and logs, tax.
-Sources: EC2 user guide, "Instance lifecycle" and "Billing for interrupted Spot Instances"; pricing pages in `prices`.
+Charged: machines (`machine_bill`), what stands (`standing`), what is charged by use (`requests`, `nat`). Not charged:
+storage of results, logs and table backups, data transfer out and between zones, SNS, KMS requests, tax. Free tiers are
+left out. Prices are those of us-east-1; elsewhere everything is taken times `prices.multiple`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
-
-from moto.ec2.models import ec2_backends
-from moto.kms.models import kms_backends
+from typing import TYPE_CHECKING, Any
 
 from . import prices
+from .bill_lines import Line
 from .cloud import Cloud
-from .services.cloudwatch import CloudWatchModel
-from .services.machines import Instance, Machines, optional_service
+from .cost_tags import CostTags, Tag
+from .machine_bill import MachineBill
+from .months import month_bounds, month_of
+from .nat import NatBytes
+from .requests import Requests
+from .services.billing_metric import BillingMetric
+from .services.machines import Machines, optional_service
+from .standing import Standings
+from .usage import Usage
+
+if TYPE_CHECKING:
+    from .nodes import Nodes
 
 HOUR = 3600.0
-EBS_MONTH_S = 30 * 86_400.0
-MONTH_HOURS = 730.0  # how AWS turns a monthly price of keys and alarms into hours
-MINIMUM_S = 60.0
-LOOK_EVERY_S = HOUR
+FIGURE_EVERY_S, FIGURE_LAG_S = 4 * HOUR, 8 * HOUR
 
 
-class Line(NamedTuple):
-    """One item of a month: what it is (an instance id, a gateway id, ...), its kind, and dollars."""
+@dataclass(frozen=True)
+class Foreign:
+    """Spend of others in the account: dollars per hour from `start` to `end`, unix seconds."""
 
-    item: str
-    kind: str  # spot, on-demand, reserved, disk, nat, address, key, alarm
-    usd: float
-
-
-@dataclass
-class Standing:
-    """Something that costs as long as it is there: seen from `start` to `end`."""
-
-    kind: str
+    usd_per_hour: float
     start: float
-    end: float | None = None
+    end: float
 
 
 class Bill:
-    """The bill of the account. Months are UTC, written "2026-11"; amounts are dollars."""
+    """The bill of the account. Months are UTC, written "2026-11"; amounts are dollars.
+
+    `lines`, `total` and `by_kind` are the stack's; what others spend in the account (`add_foreign`) shows where AWS
+    shows whole accounts: `account_total`, budgets without a tag filter, Cost Explorer, EstimatedCharges.
+    Knobs: `requests.assumed`, `nat`, `tags.active_from`, `metric`.
+    """
 
     def __init__(self, cloud: Cloud, machines: Machines) -> None:
         self._cloud = cloud
-        self._machines = machines
-        self._standing: dict[str, Standing] = {}
-        self._each_hour()
+        self._multiple = prices.multiple(cloud.region)
+        self.usage = Usage(cloud.clock)
+        self.requests = Requests(cloud, self.usage)
+        self.nat = NatBytes(cloud, machines, self.usage)
+        self.tags = CostTags(cloud, machines)
+        self._machines = MachineBill(cloud, machines)
+        self._standing = Standings(cloud)
+        self._standing.on_look += [self.nat.forget_routes, self._remember]
+        self._foreign: list[Foreign] = []
+        self.metric: BillingMetric | None = None  # EstimatedCharges, once there is a CloudWatch to publish to
+
+    # -- the stack ----------------------------------------------------------------------------------------------
 
     def lines(self, month: str | None = None, as_of: float | None = None) -> list[Line]:
         """Every item of `month` (default: this one) up to `as_of` (default: now) that costs something."""
-        start, end = month_bounds(month or month_of(self._cloud.clock.now()))
-        end = min(end, self._cloud.clock.now() if as_of is None else as_of)
+        wanted, start, end, known = self._asked(month, as_of)
         if end <= start:
             return []
-        found: list[Line] = []
-        for instance in self._machines.instances.values():
-            found.append(
-                Line(instance.id, "spot" if instance.spot else "on-demand", self._compute(instance, start, end))
-            )
-            found.append(Line(instance.id, "disk", _disks(instance, start, end)))
-        for one in self._machines.reservations.all.values():
-            seconds = max(0.0, min(end, end if one.ended is None else one.ended) - max(start, one.created))
-            found.append(Line(one.id, "reserved", one.count * prices.on_demand(one.type) * seconds / HOUR))
-        for item, standing in self._standing.items():
-            found.extend(_standing_lines(item, standing, start, end))
+        found = [*self._machines.of_month(wanted, end, known), *self._beside_machines(start, end)]
+        return [line for line in found if line.usd > 0]
+
+    def between(self, start: float, end: float, known: float) -> list[Line]:
+        """Every item of a span within one month, by what had happened until `known`; unix seconds."""
+        if end <= start:
+            return []
+        found = [*self._machines.between(start, end, known), *self._beside_machines(start, end)]
         return [line for line in found if line.usd > 0]
 
     def total(self, month: str | None = None, as_of: float | None = None) -> float:
-        return sum(line.usd for line in self.lines(month, as_of))
+        """The sum of `lines`, quickly."""
+        wanted, start, end, known = self._asked(month, as_of)
+        if end <= start:
+            return 0.0
+        standing = math.fsum(line.usd for line in self._standing.lines(start, end))
+        used = self.usage.dollars(start, end) * self._multiple
+        return self._machines.total_of_month(wanted, end, known) + standing + used
+
+    def _asked(self, month: str | None, as_of: float | None) -> tuple[str, float, float, float]:
+        """The month, its start, its end as far as it is asked for, and until when what happened is known."""
+        now = self._cloud.clock.now()
+        wanted = month or month_of(now)
+        start, end = month_bounds(wanted)
+        known = now if as_of is None else min(as_of, now)
+        return wanted, start, min(end, known), known
 
     def by_kind(self, month: str | None = None) -> dict[str, float]:
         sums: dict[str, float] = {}
@@ -87,119 +105,90 @@ class Bill:
             sums[line.kind] = sums.get(line.kind, 0.0) + line.usd
         return sums
 
-    def figure(self) -> float:
-        """This month's cost as AWS Billing knows it: the state of 8 to 12 hours ago."""
-        now = self._cloud.clock.now()
-        return self.total(month_of(now), as_of=now // (4 * HOUR) * (4 * HOUR) - 8 * HOUR)
-
-    # -- instances ----------------------------------------------------------------------------------------------
-
-    def _compute(self, instance: Instance, start: float, end: float) -> float:
-        if instance.running_at is None or instance.running_at >= end:
-            return 0.0
-        stopped = end if instance.ended_at is None else instance.ended_at
-        if instance.ended_by == "spot" and stopped - instance.running_at < HOUR and stopped <= end:
-            return 0.0
-        # The minimum belongs to the month in which the instance started to run.
-        since, until = max(start, instance.running_at), min(end, max(stopped, instance.running_at))
-        if instance.ended_at is not None and since == instance.running_at:
-            until = max(until, since + MINIMUM_S)
-        if instance.reservation:
-            ended = self._machines.reservations.all[instance.reservation].ended
-            since = max(since, until if ended is None else ended)
-        if until <= since:
-            return 0.0
-        if instance.spot:
-            return self._machines.market.cost(instance.type, instance.zone, since, until)
-        return prices.on_demand(instance.type) * (until - since) / HOUR
-
-    # -- what stands --------------------------------------------------------------------------------------------
-
-    def _each_hour(self) -> None:
-        self.observe()
-        self._cloud.clock.after(LOOK_EVERY_S, self._each_hour)
-
     def observe(self) -> None:
-        """Note which gateways, keys and alarms are there now. What came or went since the last look counts from or to
-        this moment: looked at every hour, and whenever a gateway is made or deleted."""
+        """See what stands now: called whenever a gateway is made or deleted, and every hour."""
+        self._standing.observe()
+
+    def _remember(self) -> None:
         now = self._cloud.clock.now()
-        present: dict[str, str] = {}
-        for kind, look in (("nat", self._gateways), ("key", self._keys), ("alarm", self._alarms)):
-            present.update(dict.fromkeys(look(), kind))
-        for item, kind in present.items():
-            if item not in self._standing:
-                self._standing[item] = Standing(kind, now)
-        for item, standing in self._standing.items():
-            if standing.end is None and item not in present:
-                standing.end = now
+        self.tags.remember(self._standing.lines(month_bounds(month_of(now))[0], now))
 
-    def _gateways(self) -> Iterable[str]:
-        backend: Any = ec2_backends[self._cloud.account_id][self._cloud.region]
-        return [key for key, gateway in backend.nat_gateways.items() if gateway.state in ("pending", "available")]
+    def _beside_machines(self, start: float, end: float) -> list[Line]:
+        used = [Line(item, kind, usd * self._multiple) for kind, item, _, usd in self.usage.used(start, end)]
+        return [*self._standing.lines(start, end), *used]
 
-    def _keys(self) -> Iterable[str]:
-        backend: Any = kms_backends[self._cloud.account_id][self._cloud.region]
-        return [
-            name for name, key in backend.keys.items() if key.key_manager == "CUSTOMER" and key.key_state == "Enabled"
-        ]
+    # -- the account --------------------------------------------------------------------------------------------
 
-    def _alarms(self) -> Iterable[str]:
-        """Each metric that a standard alarm reads is charged."""
-        cloudwatch = optional_service(self._cloud, "cloudwatch")
-        if not isinstance(cloudwatch, CloudWatchModel):
-            return []
-        names = []
-        for name, alarm in cloudwatch.alarms.items():
-            metrics = sum("MetricStat" in query for query in alarm.settings.get("Metrics", [])) or 1
-            names += [f"{name}#{number}" for number in range(metrics)]
-        return names
+    def add_foreign(self, usd_per_hour: float, start: float | None = None, end: float = math.inf) -> None:
+        """Others spend in the account too, from `start` (default: now) to `end`."""
+        self._foreign.append(Foreign(usd_per_hour, self._cloud.clock.now() if start is None else start, end))
 
+    def foreign_usd(self, start: float, end: float) -> float:
+        """What others spent from `start` to before `end`."""
+        return sum(
+            one.usd_per_hour * max(0.0, min(end, one.end) - max(start, one.start)) / HOUR for one in self._foreign
+        )
 
-def _disks(instance: Instance, start: float, end: float) -> float:
-    """A volume is there from launch to termination, in whatever state the instance is."""
-    since = max(start, instance.launched_at)
-    until = min(end, end if instance.gone_at is None else instance.gone_at)
-    monthly = sum(
-        disk.size_gib * prices.GP3_USD_PER_GB_MONTH
-        + max(0, disk.iops - prices.GP3_FREE_IOPS) * prices.GP3_USD_PER_IOPS_MONTH
-        + max(0, disk.mibps - prices.GP3_FREE_MIBPS) * prices.GP3_USD_PER_MIBPS_MONTH
-        for disk in instance.spec.disks
-    )
-    return monthly * max(0.0, until - since) / EBS_MONTH_S
+    def account_total(self, month: str | None = None, as_of: float | None = None) -> float:
+        """The stack's total and what others spent."""
+        now = self._cloud.clock.now()
+        start, end = month_bounds(month or month_of(now))
+        return self.total(month, as_of) + self.foreign_usd(start, min(end, now if as_of is None else as_of))
 
+    # -- as AWS's own reports know it ---------------------------------------------------------------------------
 
-def _standing_lines(item: str, standing: Standing, start: float, end: float) -> list[Line]:
-    since = max(start, standing.start)
-    until = end if standing.end is None else min(end, standing.end)
-    if until <= since:
-        return []
-    hours = (until - since) / HOUR
-    match standing.kind:
-        case "nat":
-            begun = math.ceil(hours - 1e-9)
-            return [
-                Line(item, "nat", begun * prices.NAT_USD_PER_HOUR),
-                Line(item, "address", begun * prices.PUBLIC_IPV4_USD_PER_HOUR),
+    def known_until(self) -> float:
+        """Up to when AWS Billing knows the cost: 8 to 12 hours ago."""
+        return self._cloud.clock.now() // FIGURE_EVERY_S * FIGURE_EVERY_S - FIGURE_LAG_S
+
+    def figure(self, tags: Iterable[Tag] | None = None) -> float:
+        """This month's cost as AWS Billing knows it: the stack's, or that of what carries one of the `tags`."""
+        month, known = month_of(self._cloud.clock.now()), self.known_until()
+        if tags is None:
+            return self.total(month, as_of=known)
+        start, end = month_bounds(month)
+        return self.tagged_usd(tags, start, min(end, known), known)
+
+    def account_figure(self) -> float:
+        """This month's cost of the whole account as AWS Billing knows it."""
+        return self.account_total(month_of(self._cloud.clock.now()), as_of=self.known_until())
+
+    def is_active(self, tag: Tag) -> bool:
+        """Whether reports count costs by the tag now."""
+        return self.tags.active_from.get(tag.key, 0.0) <= self._cloud.clock.now()
+
+    def tagged_usd(self, tags: Iterable[Tag], start: float, end: float, known: float) -> float:
+        """What a report by cost allocation tags counts: lines of resources that carry one of `tags`, from the moment
+        on at which the tag was activated."""
+        wanted = list(tags)
+        active = {tag: max(start, self.tags.active_from.get(tag.key, 0.0)) for tag in wanted}
+        sums = []
+        for since in sorted(set(active.values())):
+            new = [tag for tag in wanted if active[tag] == since]
+            known_earlier = [tag for tag in wanted if active[tag] < since]
+            sums += [
+                line.usd
+                for line in self.between(since, end, known)
+                if self.tags.carries(line, new) and not self.tags.carries(line, known_earlier)
             ]
-        case "key":
-            return [Line(item, "key", hours * prices.KMS_KEY_USD_PER_MONTH / MONTH_HOURS)]
-        case _:
-            return [Line(item, "alarm", hours * prices.ALARM_USD_PER_MONTH / MONTH_HOURS)]
+        return math.fsum(sums)
 
 
-def month_of(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m")
+def connect(cloud: Cloud, bill: Bill, nodes: Nodes | None = None) -> None:
+    """Let the account's services tell the bill what runs, and show what AWS shows of it, as far as there are any."""
+    functions: Any = optional_service(cloud, "lambda")
+    if functions is not None:
+        functions.on_run.append(bill.requests.run)
+    if nodes is not None:
+        nodes.on_call.append(bill.nat.heard)
+    for name in ("budgets", "ce"):
+        reports: Any = optional_service(cloud, name)
+        if reports is not None:
+            reports.bill = bill
+    cloudwatch = optional_service(cloud, "cloudwatch")
+    if cloudwatch is not None:
+        bill.metric = BillingMetric(cloud, cloudwatch, bill)
+        cloudwatch.collectors.append(functools.partial(bill.nat.publish, cloudwatch))
 
 
-def month_bounds(month: str) -> tuple[float, float]:
-    """Unix seconds of the month's start and of the next one's."""
-    first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-    following = (first + timedelta(days=32)).replace(day=1)
-    return first.timestamp(), following.timestamp()
-
-
-def connect(cloud: Cloud, bill: Bill) -> None:
-    """Let AWS Budgets show this bill, if budgets are modelled."""
-    budgets: Any = optional_service(cloud, "budgets")
-    if budgets is not None:
-        budgets.figure = bill.figure
+__all__ = ["Bill", "Line", "connect", "month_bounds", "month_of"]

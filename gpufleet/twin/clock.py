@@ -41,6 +41,7 @@ class Process:
         self.alive = True
         self.done = Event(clock)
         self.context: dict[str, Any] = {}  # whatever the owner wants to keep with it (principal, instance, ...)
+        self.calls = 0  # AWS calls made in it
         self._killed = False
         self._waiting: Timer | None = None
         self._greenlet = greenlet(lambda _: self._body(fn, args), parent=clock.hub)
@@ -154,6 +155,10 @@ class Clock:
 
     def in_process(self) -> bool:
         return getcurrent() in self._processes
+
+    def process(self) -> Process | None:
+        """The process that is running now, None outside of one."""
+        return self._processes.get(getcurrent())
 
     def current(self) -> Process:
         """The process that is running now."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,6 +23,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ParamValidationError
+from greenlet import GreenletExit
 from moto import mock_aws
 from moto.iam import models as moto_iam
 
@@ -30,12 +32,14 @@ from .clock import Clock
 from .credentials import OPERATOR, SECRET, access_key
 from .errors import AwsError, NotModelledError
 from .iam import Authorizer
+from .param_check import Checks
 
 ACCOUNT_ID = "123456789012"  # moto's default account; AWS's own example number
 AT_ONCE = {"autoscaling", "cloudwatch", "dynamodb", "sqs"}  # called thousands of times a day; models of ours answer
+FORGET_EVERY_S = 3600.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """One API call of a role, as CloudTrail would show it."""
 
@@ -62,13 +66,18 @@ class ServiceModel(Protocol):
 class Cloud:
     """The account, its region, its clock, its random numbers and its services.
 
-    Args: `start` unix seconds of virtual time; `seed` makes every run with the same inputs the same.
+    Args: `start` unix seconds of virtual time; `seed` makes every run with the same inputs the same; `keep_calls_s`:
+    for how long calls, logs and what else only grows are kept, in seconds (None: for good), see `forget_after`.
     `faults`, if given, sees every call of a role before it is answered and may raise `AwsError` (throttling, outages).
+    `charges` hears, by (service, operation), of each call once it is answered: the call and what was answered (None:
+    moto answers it, it was refused, or its caller died waiting).
     """
 
     _open: ClassVar[Cloud | None] = None
 
-    def __init__(self, start: float, region: str = "us-east-1", seed: int = 0) -> None:
+    def __init__(
+        self, start: float, region: str = "us-east-1", seed: int = 0, keep_calls_s: float | None = None
+    ) -> None:
         self.clock = Clock(start)
         self.seed = seed
         self.random = random.Random(seed)  # noqa: S311 - reproducible simulation, no secret
@@ -77,13 +86,19 @@ class Cloud:
         self.authorizer = Authorizer(self.account_id, region)
         self.calls: list[Call] = []
         self.faults: list[Callable[[Call], None]] = []
+        self.charges: dict[tuple[str, str], Callable[[Call, Mapping[str, Any] | None], None]] = {}
+        self.on_forget: list[Callable[[float], object]] = [self._forget_calls]
+        self._keep_s: float | None = None
         self._services: dict[str, ServiceModel] = {}
         self._clients: dict[tuple[str, str, str], Any] = {}
+        self._checks: dict[str, Checks] = {}
         if Cloud._open is not None:
             raise RuntimeError("another Cloud is open: moto's stores are global to the process; close() that one first")
         self._mock = mock_aws(config={"core": {"mock_credentials": False}, "iam": {"load_aws_managed_policies": True}})
         self._mock.start()
         Cloud._open = self
+        if keep_calls_s is not None:
+            self.forget_after(keep_calls_s)
 
     def __enter__(self) -> Cloud:
         return self
@@ -123,6 +138,9 @@ class Cloud:
         model = self._services.get(service)
         try:
             if principal != OPERATOR:
+                process = self.clock.process()
+                if process is not None:
+                    process.calls += 1
                 for fault in self.faults:
                     fault(Call(self.clock.now(), principal, service, operation, params))
                 self.authorizer.check(principal, service, operation, params)
@@ -130,15 +148,26 @@ class Cloud:
                 self.authorizer.forget()  # the operator may be about to change a policy
             answer = model.call(operation, params, principal) if model and model.handles(operation) else None
         except AwsError as error:
-            self._record(principal, service, operation, params, error.code)
+            self._record(principal, service, operation, params, error.code, None)
+            raise
+        except GreenletExit:  # the caller died in a long poll; what it asked for was asked
+            self._charge(Call(self.clock.now(), principal, service, operation, params), None)
             raise
         except Exception as error:
             # A gap or a fault of the twin. The caller may swallow it (a worker that fails safe), the clock must not.
             if self.clock.in_process():
                 self.clock.at(self.clock.now(), _surface, error)
             raise
-        self._record(principal, service, operation, params, None)
+        self._record(principal, service, operation, params, None, answer)
         return answer
+
+    def forget_after(self, seconds: float) -> None:
+        """From now on, throw away every hour what is older than `seconds`: recorded calls, logs of functions and nodes,
+        points of metrics. For simulations of weeks; whatever listens in `on_forget` is told the oldest moment to keep.
+        """
+        if self._keep_s is None:
+            self.clock.after(FORGET_EVERY_S, self._forget)
+        self._keep_s = seconds
 
     def chances(self, name: str) -> random.Random:
         """Random numbers of its own for the thing `name`: the same ones in whatever order things were made."""
@@ -159,9 +188,36 @@ class Cloud:
 
     # -- inside -----------------------------------------------------------------------------------------------
 
-    def _record(self, principal: str, service: str, operation: str, params: dict[str, Any], error: str | None) -> None:
+    def _record(
+        self,
+        principal: str,
+        service: str,
+        operation: str,
+        params: dict[str, Any],
+        error: str | None,
+        answer: dict[str, Any] | None,
+    ) -> None:
+        if principal == OPERATOR and (service, operation) not in self.charges:
+            return
+        call = Call(self.clock.now(), principal, service, operation, params, error)
         if principal != OPERATOR:
-            self.calls.append(Call(self.clock.now(), principal, service, operation, params, error))
+            self.calls.append(call)
+        self._charge(call, answer)
+
+    def _charge(self, call: Call, answer: dict[str, Any] | None) -> None:
+        charge = self.charges.get((call.service, call.operation))
+        if charge is not None:
+            charge(call, answer)
+
+    def _forget(self) -> None:
+        assert self._keep_s is not None  # noqa: S101 - set before this was first asked for
+        oldest = self.clock.now() - self._keep_s
+        for forget in self.on_forget:
+            forget(oldest)
+        self.clock.after(FORGET_EVERY_S, self._forget)
+
+    def _forget_calls(self, oldest: float) -> None:
+        del self.calls[: bisect_left(self.calls, oldest, key=lambda call: call.at)]
 
     def _new_client(self, service: str, principal: str, region: str) -> Any:
         client = _session().client(
@@ -195,6 +251,7 @@ class Cloud:
         """Botocore checks the parameters and makes the exceptions, but builds no request that nobody reads: that takes
         half of a call's time."""
         whole, check = client._make_api_call, client._serializer._param_validator.validate  # noqa: SLF001
+        checks = self._checks.setdefault(service, Checks())
 
         def call(operation: str, params: dict[str, Any]) -> Any:
             model = self._services.get(service)
@@ -202,10 +259,11 @@ class Cloud:
                 return whole(operation, params)
             shape = client.meta.service_model.operation_model(operation)
             given = dict(params)
-            built = client._emit_api_params(api_params=params, operation_model=shape, context={})  # noqa: SLF001
-            faults = check(built, shape.input_shape)
-            if faults.has_errors():
-                raise ParamValidationError(report=faults.generate_report())
+            if not checks.passes(shape.input_shape, params):
+                built = client._emit_api_params(api_params=params, operation_model=shape, context={})  # noqa: SLF001
+                faults = check(built, shape.input_shape)
+                if faults.has_errors():
+                    raise ParamValidationError(report=faults.generate_report())
             answer = _as_response(lambda: self.call(service, operation, given, principal))
             if answer is None:
                 raise NotModelledError(f"the model of {service} handles {operation} and leaves it to moto")

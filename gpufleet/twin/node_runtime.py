@@ -136,9 +136,10 @@ class VirtualLock:
 
 
 class NodeClient:
-    """A boto3 client of a node's role. Dead nodes call nobody; `after(operation, params)` hears of what succeeded."""
+    """A boto3 client of a node's role. Dead nodes call nobody; `after(operation, params, answer)` hears of what
+    succeeded."""
 
-    def __init__(self, host: Host, client: Any, after: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(self, host: Host, client: Any, after: Callable[[str, dict[str, Any], dict[str, Any]], None]) -> None:
         self._host = host
         self._client = client
         self._after = after
@@ -153,7 +154,7 @@ class NodeClient:
             if not self._host.alive:
                 raise GreenletExit
             answer = found(**params)
-            self._after(operation, params)
+            self._after(operation, params, answer)
             return answer
 
         return call

@@ -11,7 +11,8 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from .clock import Clock
@@ -50,6 +51,9 @@ class Nodes:
         self.logs: list[dict[str, Any]] = []
         self.bills: list[tuple[str, str, float]] = []
         self.work_killed_s = 0.0
+        # Hears of every call of a node that was answered: its instance, service and operation, the answer.
+        self.on_call: list[Callable[[Instance, str, str, dict[str, Any]], object]] = []
+        cloud.on_forget.append(self._forget)
         machines.on_change.append(self._machine_changed)
         rules = cloud.authorizer.rules
         rules[("s3", "ListObjectsV2")] = _list_bucket
@@ -58,6 +62,14 @@ class Nodes:
         ]
         rules[("ecr", "BatchGetImage")] = _repository("ecr:BatchGetImage")
         rules[("ecr", "GetDownloadUrlForLayer")] = _repository("ecr:GetDownloadUrlForLayer")
+
+    def _forget(self, oldest: float) -> None:
+        """Nodes that are long gone, and what was logged before `oldest`."""
+        self.logs[:] = [entry for entry in self.logs if entry["at"] >= oldest]
+        for name, node in list(self.nodes.items()):
+            node.logs[:] = [entry for entry in node.logs if entry["at"] >= oldest]
+            if (node.instance.gone_at or oldest) < oldest:
+                del self.nodes[name]
 
     def _machine_changed(self, instance: Instance) -> None:
         if instance.state == "running":
@@ -189,7 +201,7 @@ class Node:
     def aws(self, service: str) -> Any:
         if service not in self._clients:
             client = self.cloud.client(service, self._role_name())
-            self._clients[service] = NodeClient(self, client, self._after_call)
+            self._clients[service] = NodeClient(self, client, partial(self._after_call, service))
         return self._clients[service]
 
     def command(self, argv: Sequence[str], timeout_s: float) -> int:
@@ -261,8 +273,10 @@ class Node:
         found = self._nodes.scaling.find_member(self.instance.id)
         return found[1].target if found else None
 
-    def _after_call(self, operation: str, params: dict[str, Any]) -> None:
+    def _after_call(self, service: str, operation: str, params: dict[str, Any], answer: dict[str, Any]) -> None:
         """Notes every bill that a node wrote: twice for one job would be one too many."""
+        for heard in self._nodes.on_call:
+            heard(self.instance, service, operation, answer)
         if operation not in ("UpdateItem", "PutItem"):
             return
         key = (params.get("Key") or params.get("Item") or {}).get("pk", {}).get("S", "")

@@ -73,7 +73,7 @@ class World:
         self.behaviour = self.nodes.behaviour
         self.bill = Bill(cloud, self.machines)
         self.ec2.on_network_change.append(self.bill.observe)
-        connect(cloud, self.bill)
+        connect(cloud, self.bill, self.nodes)
         self.ledger = Ledger(cloud, self.services.sqs)
         self.traffic = Traffic(cloud)
         self.timeline: list[Snapshot] = []

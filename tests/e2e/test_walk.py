@@ -106,7 +106,8 @@ def stopped_and_resumed(shell: Shell) -> None:
     status = json.loads(shell.run(".venv/bin/gpufleet twin status --json"))
     assert all("Launch" in group["suspended"] for group in status["groups"].values())
     resumed = shell.run(blocks(README, "Resume")[0])
-    assert "was stopped (manual): stopped by hand" in resumed
+    assert re.search(r"^stopped \(manual\) since .* ago\), by \S+: ", resumed, re.MULTILINE)
+    assert "resumed; the controller takes over within a minute" in resumed
     shell.run(TEN_MINUTES)
     status = json.loads(shell.run(".venv/bin/gpufleet twin status --json"))
     assert not any("Launch" in group["suspended"] for group in status["groups"].values())

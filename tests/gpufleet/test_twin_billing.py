@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from twin_account import START, Account
 
-from gpufleet.twin.billing import Bill, connect, month_bounds
+from gpufleet.twin.billing import Bill, month_bounds
 from gpufleet.twin.cloud import Cloud
 from gpufleet.twin.services.cloudwatch import CloudWatchModel
 
@@ -152,24 +152,12 @@ def check_months(account: Account, bill: Bill) -> None:
 
 
 def test_aws_budgets_sees_the_bill_eight_to_twelve_hours_late(account: Account, bill: Bill) -> None:
-    class Budgets:
-        figure = staticmethod(lambda: -1.0)
-
-        def handles(self, operation: str) -> bool:
-            return False
-
-        def call(self, operation: str, params: dict[str, object], principal: str) -> dict[str, object]:
-            return {}
-
-    account.cloud.register("budgets", Budgets())
-    connect(account.cloud, bill)
     account.make_group(DesiredCapacity=1)
     account.clock.run_for(7 * HOUR)
-    figure = account.cloud.service("budgets").figure
-    assert figure() == 0.0
+    assert bill.figure() == 0.0
     assert bill.total() > 6.9
     account.clock.run_for(24 * HOUR)
-    lag_hours = (bill.total() - figure()) / 1.006
+    lag_hours = (bill.total() - bill.figure()) / 1.006
     assert 8 <= lag_hours < 12.5  # in hours of the one instance, its disk included
 
 

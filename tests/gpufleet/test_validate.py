@@ -101,7 +101,7 @@ def test_docs_config_writes_what_is_out_of_date(tmp_path: Path, monkeypatch: pyt
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| `dev` | 1 x 1 GPU | $150 a month | 3.1 days |\n| `prod` | 10 x 1 GPU | $3,000 a month |" in text
+    assert "| `dev` | 1 x 1 GPU | $150 a month | 3.2 days |\n| `prod` | 10 x 1 GPU | $3,000 a month |" in text
 
 
 def test_the_reference_page_names_every_setting_and_its_default() -> None:

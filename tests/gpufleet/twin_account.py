@@ -12,21 +12,23 @@ from botocore.exceptions import ClientError
 from gpufleet.twin.cloud import Cloud
 from gpufleet.twin.services.autoscaling import AutoScaling
 from gpufleet.twin.services.ec2 import Ec2
+from gpufleet.twin.world import World
 
 START = 1_793_534_400.0  # 2026-11-01T12:00:00Z
 LAUNCH, TERMINATE = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
 
 
 class Account:
-    """The cloud with instances and groups; `aws` is the operator's Auto Scaling client."""
+    """The cloud with instances and groups (those of `world`, if one is given); `aws` is the operator's Auto Scaling
+    client."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, world: World | None = None) -> None:
         self.cloud = cloud
         self.clock = cloud.clock
-        self.ec2_model = Ec2(cloud)
+        self.ec2_model = world.ec2 if world else Ec2(cloud)
         self.machines = self.ec2_model.machines
         cloud.register("ec2", self.ec2_model)
-        self.scaling = AutoScaling(cloud, self.machines)
+        self.scaling = world.scaling if world else AutoScaling(cloud, self.machines)
         cloud.register("autoscaling", self.scaling)
         self.aws = cloud.client("autoscaling")
         self.ec2 = cloud.client("ec2")

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gpufleet.twin.cloud import Cloud
-from gpufleet.twin.services.standard import install
+from gpufleet.twin.services.standard import StandardServices, install
 
 START = 1_793_534_400.0  # 2026-11-01T12:00:00Z
 ACCOUNT = "123456789012"
@@ -52,10 +52,10 @@ def package(handler: str, **modules: str) -> bytes:
 
 
 class ServicesAccount:
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, services: StandardServices | None = None) -> None:
         self.cloud = cloud
         self.clock = cloud.clock
-        self.services = install(cloud)
+        self.services = services or install(cloud)
         self.services.events.drop_probability = self.services.events.double_probability = 0.0
         self.functions = self.services.functions
         self.sqs = cloud.client("sqs")

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import NotModelledError
 from .account import Account
+from .group_function import group
 
 Args = Mapping[str, Any]
 
@@ -96,7 +97,15 @@ def _parameter(cloud: Account, args: Args) -> dict[str, Any]:
     }
 
 
+def _group(cloud: Account, args: Args) -> dict[str, Any]:
+    _known("getGroup", args, "name")
+    if args.get("region", cloud.region) != cloud.region:
+        raise NotModelledError(f"the twin serves {cloud.region}, getGroup asks for {args['region']}")
+    return group(cloud, args["name"])
+
+
 INVOKES: dict[str, Callable[[Account, Args], dict[str, Any]]] = {
+    "aws:autoscaling/getGroup:getGroup": _group,
     "aws:index/getCallerIdentity:getCallerIdentity": _caller_identity,
     "aws:index/getRegion:getRegion": _region,
     "aws:index/getAvailabilityZones:getAvailabilityZones": _zones,

@@ -18,7 +18,7 @@ _BOTO_NAMES = {  # where the name in the signature is not the one of boto3
     "states": "stepfunctions",
     "elasticloadbalancing": "elbv2",
 }
-_GLOBAL = {"iam", "sts", "budgets", "s3", "ce", "organizations", "route53", "cloudfront"}
+_GLOBAL = {"iam", "sts", "budgets", "s3", "ce", "pricing", "organizations", "route53", "cloudfront"}
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request")
 HINT = 'the embedded cloud takes the variables of: eval "$(gpufleet twin env)"'
 

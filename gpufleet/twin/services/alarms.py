@@ -104,6 +104,11 @@ def alarm_period(alarm: Mapping[str, Any]) -> int:
     return max(query["MetricStat"]["Period"] for query in alarm["Metrics"] if "MetricStat" in query)
 
 
+def looks_back_s(alarm: Mapping[str, Any]) -> float:
+    """How old a point may be, in seconds, for the alarm still to see it."""
+    return alarm_period(alarm) * (alarm["EvaluationPeriods"] + EXTRA_PERIODS) + 60.0
+
+
 def query_series(
     queries: Sequence[Mapping[str, Any]], store: MetricStore, period: int | None, start: float, end: float
 ) -> dict[str, Series]:

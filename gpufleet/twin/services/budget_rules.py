@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from ..cost_tags import Tag
 from ..errors import AwsError, NotModelledError
 from .model import refuse_unknown
 
@@ -59,6 +60,12 @@ def check_budget(budget: dict[str, Any]) -> None:
         raise invalid("BudgetLimit must be more than 0, in USD.")
     if ("FilterExpression" in budget or "Metrics" in budget) and ("CostFilters" in budget or "CostTypes" in budget):
         raise invalid("FilterExpression and Metrics can not be given together with CostFilters and CostTypes.")
+    if "FilterExpression" in budget:
+        raise NotModelledError("the twin models budgets with CostFilters, not with a FilterExpression")
+    filters = budget.get("CostFilters") or {}
+    refuse_unknown("CostFilters of a budget", filters, {"TagKeyValue", "LinkedAccount"})
+    if len(filters) > 1:
+        raise NotModelledError("the twin models budgets with one cost filter")
 
 
 def with_defaults(budget: dict[str, Any]) -> dict[str, Any]:
@@ -67,10 +74,20 @@ def with_defaults(budget: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "TimePeriod": {**period, **kept.get("TimePeriod", {})}}
 
 
-def counts_anything(settings: dict[str, Any]) -> bool:
-    """A tag filter without the prefix `user:` matches nothing: the budget looks right and shows $0 for ever."""
-    tags = settings.get("CostFilters", {}).get("TagKeyValue", [])
-    return all(tag.startswith(("user:", "aws:")) for tag in tags)
+def filter_tags(settings: dict[str, Any], account_id: str) -> list[Tag] | None:
+    """The tags that a budget counts; None: it has no filter, or the account's own, and counts the whole account.
+
+    A tag without the prefix `user:` matches nothing: the budget looks right and shows $0 for ever; so does another
+    account's filter.
+    """
+    filters = settings.get("CostFilters") or {}
+    if "LinkedAccount" in filters:
+        return None if account_id in filters["LinkedAccount"] else []
+    given = filters.get("TagKeyValue")
+    if given is None:
+        return None
+    pairs = [tag.removeprefix("user:").split("$", 1) for tag in given if tag.startswith(("user:", "aws:"))]
+    return [Tag(key, "".join(value)) for key, *value in pairs]
 
 
 def check_notification(notification: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """AWS Budgets: a monthly cost budget whose figure lags by hours and which tells each threshold once a month.
 
-The bill comes from `figure`, a callable that answers this month's cost in US dollars (set by whoever keeps the bill);
-the served spend is refreshed every 8 to 12 hours of virtual time, or by `refresh_now()`.
+The figures come from `bill` (set by whoever keeps it): of the resources that carry the budget's tag, or of the whole
+account for a budget without a filter. `figure` scripts them: the dollars that every budget then shows which could show
+any. The served spend is refreshed every 8 to 12 hours of virtual time, or by `refresh_now()`.
 Sources: API reference of `CreateBudget`, `Notification` (at most 10, each at most one SNS topic and 10 addresses);
 cost management guide, "Managing your costs with AWS Budgets" (updated up to three times a day), "Best practices for
 budgets" (an ACTUAL alert is sent once in a period), "Creating an Amazon SNS topic for budget notifications".
@@ -9,10 +10,11 @@ budgets" (an ACTUAL alert is sent once in a period), "Creating an Amazon SNS top
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ..cost_tags import Tag
 from ..errors import AwsError
 from .budget_rules import (
     BudgetEntry,
@@ -21,8 +23,8 @@ from .budget_rules import (
     check_budget,
     check_notification,
     check_subscribers,
-    counts_anything,
     crossed,
+    filter_tags,
     find_notification,
     threshold_usd,
     with_defaults,
@@ -36,6 +38,16 @@ SERVICE = "budgets.amazonaws.com"
 REFRESH_S = (8 * 3600.0, 12 * 3600.0)
 
 
+class Figures(Protocol):
+    """What AWS Billing knows of this month's cost, in dollars."""
+
+    def figure(self, tags: Iterable[Tag]) -> float: ...
+
+    def account_figure(self) -> float: ...
+
+    def is_active(self, tag: Tag) -> bool: ...
+
+
 class BudgetsModel(Model):
     """`outbox` holds the mails to e-mail subscribers, `failed` what could not be published to a topic and why."""
 
@@ -44,7 +56,8 @@ class BudgetsModel(Model):
     def __init__(self, cloud: Cloud) -> None:
         super().__init__(cloud)
         self.budgets: dict[str, BudgetEntry] = {}
-        self.figure: Callable[[], float] = lambda: 0.0
+        self.bill: Figures | None = None
+        self.figure: Callable[[], float] | None = None
         self.outbox: list[dict[str, Any]] = []
         self.failed: list[dict[str, Any]] = []
         self._later()
@@ -158,12 +171,21 @@ class BudgetsModel(Model):
     # -- the figure -------------------------------------------------------------------------------------------
 
     def refresh_now(self) -> None:
-        """Take the present bill as every budget's spend and send what its thresholds ask for."""
-        bill = self.figure()
+        """Take the present figures as the budgets' spend and send what their thresholds ask for."""
         for entry in list(self.budgets.values()):
-            entry.spend = bill if counts_anything(entry.settings) else 0.0
+            entry.spend = self._spent(entry)
             for notification in entry.notifications:
                 self._consider(entry, notification)
+
+    def _spent(self, entry: BudgetEntry) -> float:
+        tags = filter_tags(entry.settings, self.cloud.account_id)
+        if self.bill is not None and tags is not None:
+            tags = [tag for tag in tags if self.bill.is_active(tag)]
+        if self.figure is not None:
+            return self.figure() if tags is None or tags else 0.0
+        if self.bill is None:
+            return 0.0
+        return self.bill.account_figure() if tags is None else self.bill.figure(tags)
 
     def _later(self) -> None:
         self.clock.after(self.random.uniform(*REFRESH_S), self._refresh)

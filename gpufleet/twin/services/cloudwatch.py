@@ -11,12 +11,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AwsError, NotModelledError
-from .alarms import check_alarm, check_period, check_queries, check_statistic, datapoints, next_state, query_series
+from .alarm_messages import ACTIONS, AlarmEntry, alarm_message
+from .alarms import (
+    check_alarm,
+    check_period,
+    check_queries,
+    check_statistic,
+    datapoints,
+    looks_back_s,
+    next_state,
+    query_series,
+)
 from .metrics import MetricStore, Point, key_of
 from .model import Answer, Model, operation, refuse_unknown, tag_list, tag_map, unix
 
@@ -25,25 +34,12 @@ if TYPE_CHECKING:
 
 SERVICE = "cloudwatch.amazonaws.com"
 REPEATING = "arn:aws:autoscaling:"
-_ACTIONS = {"OK": "OKActions", "ALARM": "AlarmActions", "INSUFFICIENT_DATA": "InsufficientDataActions"}
 _ALARM = {
-    "AlarmName", "AlarmDescription", "ActionsEnabled", *_ACTIONS.values(), "MetricName", "Namespace", "Statistic",
+    "AlarmName", "AlarmDescription", "ActionsEnabled", *ACTIONS.values(), "MetricName", "Namespace", "Statistic",
     "Dimensions", "Period", "Unit", "EvaluationPeriods", "DatapointsToAlarm", "Threshold", "ComparisonOperator",
     "TreatMissingData", "Metrics",
 }  # fmt: skip
 ActionHandler = Callable[[str, str, dict[str, Any]], None]  # (action's ARN, alarm's ARN, message)
-
-
-@dataclass
-class AlarmEntry:
-    arn: str
-    settings: dict[str, Any]
-    tags: dict[str, str]
-    configured: float
-    state: str = "INSUFFICIENT_DATA"
-    reason: str = "Unchecked: Initial alarm creation"
-    changed: float = 0.0
-    points: list[float | None] = field(default_factory=list)
 
 
 class CloudWatchModel(Model):
@@ -57,6 +53,7 @@ class CloudWatchModel(Model):
         self.action_handlers: dict[str, ActionHandler] = {"arn:aws:sns:": self._notify}
         self.history: list[dict[str, Any]] = []
         self.failed_actions: list[dict[str, Any]] = []
+        cloud.on_forget.append(self._forget)
         self.clock.at(self.clock.now() // 60 * 60 + 60, self._minute)
 
     # -- metrics ----------------------------------------------------------------------------------------------
@@ -143,12 +140,12 @@ class CloudWatchModel(Model):
     def put_metric_alarm(self, params: dict[str, Any], principal: str) -> Answer:
         settings = {k: v for k, v in params.items() if k in _ALARM}
         check_alarm(settings)
-        for actions in _ACTIONS.values():
+        for actions in ACTIONS.values():
             for arn in settings.get(actions, []):
                 self._handler(arn)
         name = settings["AlarmName"]
         present = self.alarms.get(name)
-        defaults = {"ActionsEnabled": True, **{actions: [] for actions in _ACTIONS.values()}}
+        defaults = {"ActionsEnabled": True, **{actions: [] for actions in ACTIONS.values()}}
         if present is not None:  # tags of an existing alarm are left alone (API reference of PutMetricAlarm)
             present.settings, present.configured = {**defaults, **settings}, self.clock.now()
         else:
@@ -245,14 +242,14 @@ class CloudWatchModel(Model):
         name = alarm.settings["AlarmName"]
         self.history.append({"at": self.clock.now(), "alarm": name, "old": old, "new": state, "reason": reason})
         if old != state:
-            self._act(alarm, old, alarm.settings[_ACTIONS[state]])
+            self._act(alarm, old, alarm.settings[ACTIONS[state]])
 
     def _act(self, alarm: AlarmEntry, old: str, actions: list[str]) -> None:
         if not alarm.settings["ActionsEnabled"]:
             return
         for arn in actions:
             try:
-                self._handler(arn)(arn, alarm.arn, self._message(alarm, old))
+                self._handler(arn)(arn, alarm.arn, alarm_message(self.cloud, alarm, old))
             except AwsError as error:
                 self.failed_actions.append({
                     "at": self.clock.now(), "alarm": alarm.settings["AlarmName"], "action": arn,
@@ -263,26 +260,6 @@ class CloudWatchModel(Model):
         subject = f'{message["NewStateValue"]}: "{message["AlarmName"]}" in {self.cloud.region}'[:100]
         self.cloud.service("sns").publish_as_service(SERVICE, alarm_arn, topic_arn, subject, json.dumps(message))
 
-    def _message(self, alarm: AlarmEntry, old: str) -> dict[str, Any]:
-        settings = alarm.settings
-        changed = _utc(alarm.changed).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "+0000"
-        trigger = {k: settings[k] for k in ("MetricName", "Namespace", "Statistic", "Metrics") if k in settings}
-        kept = (
-            "Period",
-            "EvaluationPeriods",
-            "DatapointsToAlarm",
-            "ComparisonOperator",
-            "Threshold",
-            "TreatMissingData",
-        )
-        return {
-            "AlarmName": settings["AlarmName"], "AlarmDescription": settings.get("AlarmDescription"),
-            "AWSAccountId": self.cloud.account_id, "AlarmArn": alarm.arn, "Region": self.cloud.region,
-            "NewStateValue": alarm.state, "OldStateValue": old, "NewStateReason": alarm.reason,
-            "StateChangeTime": changed, **{actions: settings[actions] for actions in _ACTIONS.values()},
-            "Trigger": {**trigger, **{k: settings[k] for k in kept if k in settings}},
-        }  # fmt: skip
-
     def _handler(self, arn: str) -> ActionHandler:
         for start, handler in self.action_handlers.items():
             if arn.startswith(start):
@@ -290,6 +267,11 @@ class CloudWatchModel(Model):
         raise NotModelledError(f"the twin does not model the alarm action {arn}")
 
     # -- inside -----------------------------------------------------------------------------------------------
+
+    def _forget(self, oldest: float) -> None:
+        """Points that an alarm still looks at stay."""
+        looked_at = max((looks_back_s(alarm.settings) for alarm in self.alarms.values()), default=0.0)
+        self.store.forget(min(oldest, self.clock.now() - looked_at))
 
     def _switch(self, names: list[str], *, on: bool) -> Answer:
         for name in names:

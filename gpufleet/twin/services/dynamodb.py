@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from moto.core.exceptions import JsonRESTError, ServiceException
@@ -72,7 +73,16 @@ class DynamoDbModel:
         except TypeError as error:  # moto compares values of different types; on AWS such a comparison is false
             raise NotModelledError(f"moto cannot answer this dynamodb:{operation}: {error}") from error
 
-    @property
+    def table(self, name: str) -> Any:
+        """moto's table of that name or ARN, None if there is none."""
+        return self._tables.get(name.rsplit("/", 1)[-1])
+
+    def stored(self, table: str, key: list[dict[str, Any]]) -> Any:
+        """moto's item with the values of the key attributes `key`, None if there is none."""
+        found, values = self.table(table), [DynamoType(value) for value in key]
+        return found.get_item(*values) if found is not None and values[0] in found.items else None
+
+    @cached_property
     def _tables(self) -> dict[str, Any]:
         return dynamodb_backends[self.cloud.account_id][self.cloud.region].tables
 

@@ -13,10 +13,12 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from moto.dynamodb.comparisons import create_condition_expression_parser
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.utilities import dynamo_to_dict
 
+from .dynamodb_conditions import Unsuited, compiled
+
+SURELY_SMALL = 300_000  # bytes; an item may have 400 KB
 Operand = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]  # (the item's attributes, the call's values)
 Change = tuple[str, Operand | None]  # attribute and its new value; None: it is removed
 _NAME = r"#?\w+"
@@ -27,10 +29,6 @@ _KNOWN = {
     "TableName", "Key", "UpdateExpression", "ConditionExpression", "ExpressionAttributeNames",
     "ExpressionAttributeValues", "ReturnValues", "ReturnValuesOnConditionCheckFailure",
 }  # fmt: skip
-
-
-class Unsuited(Exception):  # noqa: N818 - a signal, not an error: moto takes over
-    """This call is not for the short way."""
 
 
 def shape(params: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -53,13 +51,16 @@ def apply(table: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
         changes = _compiled(params.get("UpdateExpression") or "", tuple(sorted(names.items())))
         keys = [DynamoType(params["Key"][name]) for name in (table.hash_key_attr, table.range_key_attr) if name]
         item: Any = table.get_item(*keys) if keys[0] in table.items else None
-        if not _condition_holds(params.get("ConditionExpression"), names, values, item):
+        typed = {key: DynamoType(value) for key, value in values.items()}
+        condition = params.get("ConditionExpression")
+        if condition and not compiled(condition, tuple(sorted(names.items())))(item.attrs if item else {}, typed):
             return None
         present = item is not None
         if item is None:  # an update makes the item that is not there yet
             item = Item(keys[0], keys[1] if len(keys) > 1 else None, dict(params["Key"]))
-        typed = {key: DynamoType(value) for key, value in values.items()}
         new = [(name, operand and operand(item.attrs, typed)) for name, operand in changes]
+        if item.size() + sum(value.size() for _, value in new if value is not None) > SURELY_SMALL:
+            return None
     except Unsuited:
         return None
     if not present:
@@ -69,15 +70,11 @@ def apply(table: Any, params: Mapping[str, Any]) -> dict[str, Any] | None:
     for name, value in new:
         if value is None:
             item.attrs.pop(name, None)
-        else:
-            item.attrs[name] = value
+        else:  # past moto's own way, which measures the whole item for each attribute
+            dict.__setitem__(item.attrs, name, value)
     if returned == "NONE":
         return {}
     return {"Attributes": old if old is not None else dynamo_to_dict(dict(item.attrs))}
-
-
-def _condition_holds(expression: str | None, names: Any, values: Any, item: Any) -> bool:
-    return not expression or bool(create_condition_expression_parser(expression, names, values).parse().expr(item))
 
 
 @lru_cache(maxsize=256)

@@ -1,8 +1,8 @@
 """The API over EC2 instances. Networks and launch templates are moto's.
 
 Ours: DescribeInstances, TerminateInstances, DescribeSpotPriceHistory, the check that DeleteSubnet needs, template
-versions made from another version, capacity reservations (`reservations.py`). Every other operation on instances is
-refused by name, as moto would answer it from instances that it does not have.
+versions made from another version, capacity reservations (`reservations.py`), DescribeInstanceTypes. Every other
+operation on instances is refused by name, as moto would answer it from instances that it does not have.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from ..cloud import Cloud
 from ..errors import AwsError, NotModelledError
 from ..iam_resources import tagged_instances
+from .instance_type_calls import InstanceTypeCalls
 from .machines import Instance, Machines
 from .model import Answer, operation, tag_list, unix
 from .reservations import ReservationCalls
@@ -38,7 +39,7 @@ _REFUSED = frozenset(
 )  # fmt: skip
 
 
-class Ec2(ReservationCalls):
+class Ec2(ReservationCalls, InstanceTypeCalls):
     """The instances of the account are `machines`, their spot market `machines.market`."""
 
     service = "ec2"

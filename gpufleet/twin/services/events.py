@@ -1,7 +1,8 @@
 """EventBridge: rules on the default bus, on a schedule or on service events, with Lambda targets.
 
 Knobs: `drop_probability` and `double_probability` (schedules are at least once, and now and then not at all),
-`jitter_s`. `undelivered` lists what no target accepted.
+`jitter_s`; `loss_probability` of events of AWS services (EC2's are sent on a best-effort basis).
+`undelivered` lists what no target accepted.
 Sources: EventBridge user guide, "Creating a rule that runs on a schedule" (a schedule fires somewhere within its
 minute), "Using resource-based policies" (Lambda targets need a permission for events.amazonaws.com).
 """
@@ -54,6 +55,8 @@ class EventsModel(Model):
         self.drop_probability = 0.005
         self.double_probability = 0.001
         self.jitter_s = 1.0
+        self.loss_probability = 0.0
+        self._chances = cloud.chances("service events")
         self.undelivered: list[dict[str, Any]] = []
         self.publish: Callable[[str, str, dict[str, str], float], None] | None = None  # CloudWatch, when there is one
 
@@ -171,6 +174,8 @@ class EventsModel(Model):
     def emit(self, source: str, detail_type: str, detail: dict[str, Any], resources: list[str] | None = None) -> None:
         """An event of an AWS service (`aws.ec2`, ...): goes to every enabled rule whose pattern matches."""
         event = self._event(source, detail_type, detail, resources or [], self.clock.now())
+        if self._chances.random() < self.loss_probability:
+            return
         for rule in list(self.rules.values()):
             if rule.enabled and rule.pattern is not None and matches(rule.pattern, event):
                 self._deliver(rule, event)

@@ -69,6 +69,7 @@ class Invocation:
     error: dict[str, Any] | None = None
     ended: float = 0.0
     process: Process | None = None
+    cold: bool = False  # its environment was made for it
     records: list[dict[str, Any]] = field(default_factory=list)
     on_done: Callable[[Invocation], None] | None = None
 
@@ -151,7 +152,7 @@ class FunctionHost:
     def _run(self, invocation: Invocation, setup: FunctionSetup) -> None:
         environment: Environment | None = None
         try:
-            environment = self._environment(setup)
+            environment = self._environment(setup, invocation)
             context = Context(setup, invocation.request_id, invocation.started + setup.timeout_s, self.cloud.clock)
             invocation.payload = _encode(environment.handler(json.loads(json.dumps(invocation.event)), context))
         except (GreenletExit, NotModelledError):  # timed out, or the twin lacks something: no answer of the function
@@ -166,13 +167,14 @@ class FunctionHost:
             self._keep(environment, setup)
         self._finish(invocation)
 
-    def _environment(self, setup: FunctionSetup) -> Environment:
+    def _environment(self, setup: FunctionSetup, invocation: Invocation) -> Environment:
         oldest = self.cloud.clock.now() - self.idle_s
         while self._idle:
             environment = self._idle.pop()
             if environment.used_at >= oldest:
                 return environment
             environment.package.close()
+        invocation.cold = True
         return Environment(self.cloud, setup, self._log)
 
     def _keep(self, environment: Environment, setup: FunctionSetup) -> None:

@@ -37,6 +37,9 @@ class LambdaModel(FunctionAccess):
         self.failures: list[dict[str, Any]] = []
         self.lost_records: Counter[str] = Counter()
         self.publish: Callable[[str, str, dict[str, str], float], None] | None = None  # CloudWatch, when there is one
+        # Hears of every run's end: the function, the run, and whether its log lines were written.
+        self.on_run: list[Callable[[Function, Invocation, bool], object]] = []
+        cloud.on_forget.append(self._forget)
 
     # -- invoking ---------------------------------------------------------------------------------------------
 
@@ -127,11 +130,17 @@ class LambdaModel(FunctionAccess):
                 "type": invocation.error["errorType"], "message": invocation.error["errorMessage"],
                 "trace": invocation.error["stackTrace"], "logged": logged,
             })  # fmt: skip
-        if function is not None and invocation.records:
-            if logged:
-                self.records.extend(invocation.records)
-            else:  # the function runs all the same: nobody will read what it said
-                self.lost_records[name] += len(invocation.records)
+        if function is None:  # deleted while it ran
+            return
+        if logged:
+            self.records.extend(invocation.records)
+        elif invocation.records:  # the function runs all the same: nobody will read what it said
+            self.lost_records[name] += len(invocation.records)
+        for heard in self.on_run:
+            heard(function, invocation, logged)
+
+    def _forget(self, oldest: float) -> None:
+        self.records[:] = [record for record in self.records if record["at"] >= oldest]
 
     def log_group(self, name: str) -> str:
         """The log group that the function `name` writes to."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..cloud import Cloud
+from ..prices import multiple
 from .reservations import Reservations
 from .spot_market import SpotMarket
 
@@ -42,6 +43,7 @@ class LaunchSpec:
     tags: Mapping[str, str]
     disks: tuple[Disk, ...]
     shutdown_terminates: bool
+    disk_tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -88,7 +90,7 @@ class Machines:
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
-        self.market = SpotMarket(cloud.clock.now(), cloud.random.getrandbits(64))
+        self.market = SpotMarket(cloud.clock.now(), cloud.random.getrandbits(64), multiple(cloud.region))
         self.instances: dict[str, Instance] = {}
         self.reservations = Reservations(cloud, self.instances)
         self.on_change: list[Callable[[Instance], None]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ def key_of(namespace: str, name: str, dimensions: Mapping[str, str]) -> Key:
     return namespace, name, tuple(sorted(dimensions.items()))
 
 
-@dataclass
+@dataclass(slots=True)
 class Point:
     total: float = 0.0
     count: float = 0.0
@@ -54,16 +55,24 @@ class MetricStore:
     def read(self, key: Key, statistic: str, period: int, start: float, end: float) -> Series:
         """Values by start of period, for the periods from `start` to before `end` that have data."""
         points = self.series.get(key)
-        found: Series = {}
         if not points:
-            return found
-        at = start
-        while at < end:
-            together = Point()
-            for minute in range(int(at // MINUTE_S), int((at + period) // MINUTE_S)):
-                if minute in points:
-                    together.add(points[minute])
-            if together.count:
-                found[at] = together.statistic(statistic)
-            at += period
-        return found
+            return {}
+        if period == MINUTE_S:
+            each = (minute for minute in range(int(start // MINUTE_S), math.ceil(end / MINUTE_S)) if minute in points)
+            return {float(m * MINUTE_S): points[m].statistic(statistic) for m in each if points[m].count}
+        together: dict[float, Point] = {}
+        first, last = int(start // MINUTE_S), int(start + math.ceil((end - start) / period) * period) // MINUTE_S
+        # A series of a few points a day, or a day of minutes: whichever is shorter is gone through.
+        minutes = sorted(points) if len(points) < last - first else range(first, last)
+        for minute in minutes:
+            at = start + (minute * MINUTE_S - start) // period * period
+            if start <= at < end and minute in points:
+                together.setdefault(at, Point()).add(points[minute])
+        return {at: point.statistic(statistic) for at, point in together.items() if point.count}
+
+    def forget(self, oldest: float) -> None:
+        """Throw away every point before `oldest`, unix seconds."""
+        minute = int(oldest // MINUTE_S)
+        for points in self.series.values():
+            for at in [at for at in points if at < minute]:
+                del points[at]

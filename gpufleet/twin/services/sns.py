@@ -1,6 +1,8 @@
 """SNS: topics with their policies and keys, subscriptions, and delivery to functions, queues and mailboxes.
 
 `outbox` is what people would find in their mailboxes, `undelivered` what a subscriber did not get and why.
+Knobs for deliveries to functions and queues (SNS delivers at least once, and retries for an hour and more):
+`loss_probability`, `duplicate_probability`, and `delay_s()`, which draws by how much one comes late.
 Sources: SNS developer guide, "Access control", "Key management" (a topic under a customer key: the publishing service
 needs kms:GenerateDataKey* and kms:Decrypt in the key's policy; the AWS managed key cannot give it), "Fanout to Lambda
 functions", "Dead-letter queues".
@@ -9,6 +11,7 @@ functions", "Dead-letter queues".
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -31,6 +34,10 @@ class SnsModel(TopicAdmin):
     def __init__(self, cloud: Cloud) -> None:
         super().__init__(cloud)
         self.undelivered: list[dict[str, Any]] = []
+        self.loss_probability = 0.0
+        self.duplicate_probability = 0.0
+        self.delay_s: Callable[[], float] = lambda: 0.0
+        self._chances = cloud.chances("sns deliveries")
 
     # -- publishing -------------------------------------------------------------------------------------------
 
@@ -104,8 +111,24 @@ class SnsModel(TopicAdmin):
         }  # fmt: skip
         for subscription in list(topic.subscriptions.values()):
             if not subscription.pending:  # nothing is sent to an address that has not confirmed
-                self._deliver(subscription, body)
+                self._send(subscription, body)
         return message_id
+
+    def _send(self, subscription: Subscription, body: dict[str, Any]) -> None:
+        """Deliver now, later, twice, or never."""
+        if subscription.protocol == "email":
+            self._deliver(subscription, body)
+            return
+        times = 2 if self._chances.random() < self.duplicate_probability else 1
+        if self._chances.random() < self.loss_probability:
+            self._note(subscription, body, AwsError("Lost", "the delivery was lost on its way"))
+            return
+        for _ in range(times):
+            delay = self.delay_s()
+            if delay > 0:
+                self.clock.after(delay, self._deliver, subscription, body)
+            else:
+                self._deliver(subscription, body)
 
     def _deliver(self, subscription: Subscription, body: dict[str, Any]) -> None:
         unsubscribe = f"https://twin.invalid/?Action=Unsubscribe&SubscriptionArn={subscription.arn}"
@@ -127,16 +150,19 @@ class SnsModel(TopicAdmin):
             self._fail(subscription, body, error)
 
     def _fail(self, subscription: Subscription, body: dict[str, Any], error: AwsError) -> None:
-        self.undelivered.append({
-            "at": self.clock.now(), "subscription": subscription.arn, "endpoint": subscription.endpoint,
-            "message": body["Message"], "code": error.code, "reason": error.message,
-        })  # fmt: skip
+        self._note(subscription, body, error)
         redrive = subscription.attributes.get("RedrivePolicy")
         if redrive:
             try:
                 self._to_queue(subscription, json.loads(redrive)["deadLetterTargetArn"], json.dumps(body))
             except AwsError as second:
                 self.undelivered[-1]["dead_letter"] = second.message
+
+    def _note(self, subscription: Subscription, body: dict[str, Any], error: AwsError) -> None:
+        self.undelivered.append({
+            "at": self.clock.now(), "subscription": subscription.arn, "endpoint": subscription.endpoint,
+            "message": body["Message"], "code": error.code, "reason": error.message,
+        })  # fmt: skip
 
     def _to_queue(self, subscription: Subscription, queue_arn: str, text: str) -> None:
         self.cloud.service("sqs").send_as_service(SERVICE, subscription.topic_arn, queue_arn, text)

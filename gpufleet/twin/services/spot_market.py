@@ -42,10 +42,11 @@ class SpotMarket:
     Knobs: `available(type, zone, at)` for spot, `on_demand_available(type, zone, at)`, `jump(...)`, `shortage(...)`.
     """
 
-    def __init__(self, start: float, seed: int) -> None:
+    def __init__(self, start: float, seed: int, multiple: float = 1.0) -> None:
         self.available: Callable[[str, str, float], bool] = lambda instance_type, zone, at: True
         self.on_demand_available: Callable[[str, str, float], bool] = lambda instance_type, zone, at: True
         self._seed = seed
+        self._multiple = multiple  # of the region's prices
         self._first_hour = int((start - HISTORY_S) // HOUR)
         self._walks: dict[tuple[str, str], tuple[random.Random, list[float]]] = {}
         self._jumps: list[Period] = []
@@ -86,11 +87,12 @@ class SpotMarket:
         return random.Random(f"{self._seed}:depth:{instance_type}:{zone}:{int(at // (6 * HOUR))}").randint(1, 10)  # noqa: S311
 
     def price(self, instance_type: str, zone: str, at: float) -> float:
-        price = on_demand(instance_type) * self._share(instance_type, zone, int(at // HOUR))
+        most = on_demand(instance_type) * self._multiple
+        price = most * self._share(instance_type, zone, int(at // HOUR))
         for jump in self._jumps:
             if jump.holds(instance_type, zone, at):
                 price *= jump.factor
-        return round(min(price, on_demand(instance_type)), 4)
+        return round(min(price, most), 4)
 
     def cost(self, instance_type: str, zone: str, start: float, end: float) -> float:
         """Dollars for running from `start` to `end` at the price of each moment."""

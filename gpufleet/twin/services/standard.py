@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from .budgets import BudgetsModel
 from .cloudwatch import CloudWatchModel
+from .cost_explorer import CostExplorerModel
 from .dynamodb import DynamoDbModel
 from .events import EventsModel
 from .lambda_ import LambdaModel
 from .logs import LogsModel
+from .pricing import PricingModel
 from .s3 import S3Model
 from .sns import SnsModel
 from .sqs import SqsModel
@@ -29,10 +31,12 @@ class StandardServices:
     sns: SnsModel
     cloudwatch: CloudWatchModel
     budgets: BudgetsModel
+    cost_explorer: CostExplorerModel
+    pricing: PricingModel
 
 
 def install(cloud: Cloud) -> StandardServices:
-    """Register queues, tables, functions, rules, topics, metrics and budgets with `cloud`."""
+    """Register queues, tables, functions, rules, topics, metrics, budgets, cost reports and prices with `cloud`."""
     services = StandardServices(
         SqsModel(cloud),
         DynamoDbModel(cloud),
@@ -41,6 +45,8 @@ def install(cloud: Cloud) -> StandardServices:
         SnsModel(cloud),
         CloudWatchModel(cloud),
         BudgetsModel(cloud),
+        CostExplorerModel(cloud),
+        PricingModel(cloud),
     )
     for model in vars(services).values():
         cloud.register(model.service, model)

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from ...errors import AwsError, NotModelledError
 from ..model import Answer, operation, refuse_unknown
-from . import answers, rules
+from . import answers, rules, suspension
 from .base import Base
 from .launching import check_group_template
 from .model import HOOK_FIELDS, Group, stamp
@@ -157,14 +157,20 @@ class GroupCalls(Base):
     def suspend_processes(self, params: dict[str, Any], principal: str) -> Answer:
         group = self._group(params)
         for process in rules.processes(params.get("ScalingProcesses")):
-            group.suspended.setdefault(process, f"User suspended at {stamp(self.clock.now())}")
+            group.suspended.setdefault(process, suspension.user_reason(self.clock.now()))
         return {}
+
+    def suspend_administratively(self, group: str, processes: Iterable[str] = suspension.SUSPENDED) -> None:
+        """A knob: AWS itself suspends the group's processes, as after a day of failed launches."""
+        suspension.suspend(self._named(group), rules.processes(processes), self.clock.now())
 
     @operation("AutoScalingGroupName", "ScalingProcesses")
     def resume_processes(self, params: dict[str, Any], principal: str) -> Answer:
         group = self._group(params)
         for process in rules.processes(params.get("ScalingProcesses")):
             group.suspended.pop(process, None)
+        if "Launch" not in group.suspended:
+            group.failing_since = None
         self.lifecycle.wake(group)
         return {}
 

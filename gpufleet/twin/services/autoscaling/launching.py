@@ -12,6 +12,7 @@ import base64
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
@@ -72,18 +73,26 @@ def check_group_template(cloud: Cloud, given: Mapping[str, Any], mixed: Mapping[
 def spec_of(data: Mapping[str, Any]) -> LaunchSpec:
     """The part of a launch template that decides what an instance is."""
     profile = data.get("IamInstanceProfile") or {}
-    tags: dict[str, str] = {}
-    for specification in data.get("TagSpecifications", []):
-        if specification["ResourceType"] == "instance":
-            tags.update(tag_map(specification["Tags"]))
     return LaunchSpec(
         image_id=data["ImageId"],
-        user_data=base64.b64decode(data.get("UserData", "")).decode(),
+        user_data=_decoded(data.get("UserData", "")),
         profile=profile.get("Name") or profile.get("Arn"),
-        tags=tags,
+        tags=_tags(data, "instance"),
         disks=_disks(data),
         shutdown_terminates=data.get("InstanceInitiatedShutdownBehavior") == "terminate",
+        disk_tags=_tags(data, "volume"),
     )
+
+
+@lru_cache(maxsize=16)
+def _decoded(user_data: str) -> str:
+    """One text for all instances of a template version: there may be thousands."""
+    return base64.b64decode(user_data).decode()
+
+
+def _tags(data: Mapping[str, Any], resource_type: str) -> dict[str, str]:
+    given = [one["Tags"] for one in data.get("TagSpecifications", []) if one["ResourceType"] == resource_type]
+    return {key: value for tags in given for key, value in tag_map(tags).items()}
 
 
 def _disks(data: Mapping[str, Any]) -> tuple[Disk, ...]:

@@ -16,7 +16,7 @@ from collections import Counter
 from ...cloud import Cloud
 from ...errors import AwsError
 from ..machines import CapacityError, Instance, Machines
-from . import launching
+from . import launching, suspension
 from .activities import Reporter
 from .model import LAUNCHING, TERMINATING, Activity, Group, Hook, Member, Wait, stamp
 
@@ -28,7 +28,8 @@ REBALANCE_EVERY_S = 300.0
 
 
 class Lifecycle:
-    """Keeps every group at its desired size. `takes_pending`: scale-in may take instances not in service yet."""
+    """Keeps every group at its desired size. Knobs: `takes_pending` (scale-in may take instances not in service yet),
+    `patience_s` (how long a group may fail to launch before AWS suspends it)."""
 
     def __init__(self, cloud: Cloud, machines: Machines, groups: dict[str, Group]) -> None:
         self._cloud = cloud
@@ -38,6 +39,7 @@ class Lifecycle:
         self._groups = groups
         self.report = Reporter(cloud)
         self.takes_pending = True
+        self.patience_s = suspension.FAILING_S
         machines.on_change.append(self._machine_changed)
         self._clock.after(60, self._each_minute)
 
@@ -58,6 +60,8 @@ class Lifecycle:
             return
         self._replace_unhealthy(group)
         missing = group.desired - len(group.capacity())
+        if missing <= 0 and not any(member.coming for member in group.members.values()):
+            group.failing_since = None  # it has what it wants: nothing is being tried
         if missing > 0:
             self._grow(group, missing)
         elif missing < 0:
@@ -98,6 +102,7 @@ class Lifecycle:
 
     def _back_off(self, group: Group) -> None:
         group.failures += 1
+        suspension.failed(group, self._clock.now(), self.patience_s)
         first, longest = RETRY_S
         delay = min(longest, first * 2 ** (group.failures - 1))
         group.retry_at = self._clock.now() + delay
@@ -158,7 +163,7 @@ class Lifecycle:
     def _in_service(self, group: Group, member: Member) -> None:
         member.state, member.in_service_at = "InService", self._clock.now()
         member.protected = group.protect_new  # protection begins here, not before
-        group.failures, group.retry_at, member.surplus = 0, 0.0, False
+        group.failures, group.retry_at, group.failing_since, member.surplus = 0, 0.0, None, False
         self.report.ended(member.activity)
         self.report.outcome("EC2 Instance Launch Successful", group, member, member.activity)
         self.wake(group)

@@ -126,6 +126,7 @@ class Group:
     cause: str = ""  # why desired is what it is, for the next activity
     failures: int = 0  # launches that failed or were abandoned since the last one that came into service
     retry_at: float = 0.0
+    failing_since: float | None = None  # it has wanted instances since then, and every launch failed
     timer: Timer | None = None
     deleted: bool = False
 
