@@ -138,13 +138,17 @@ def test_other_filters_of_budgets_are_refused_by_name(costly: Costly) -> None:
 
 
 def test_a_resource_that_is_gone_is_counted_under_the_tags_it_had(costly: Costly) -> None:
-    costly.clock.run_for(5 * HOUR)
-    costly.cloud.client("sqs").delete_queue(QueueUrl=costly.world.services.sqs.url("jobs"))
-    lines = [line for line in costly.bill.lines() if line.kind == "queue-requests"]
-    assert lines
-    assert not costly.bill.tags.carries(lines[0], [TAG]), "nobody had looked while it was there"
-    key = next(line for line in costly.bill.lines() if line.kind == "key")
-    assert costly.bill.tags.carries(key, [TAG])
+    costly.cloud.client("cloudwatch").put_metric_alarm(
+        AlarmName="short", Namespace="N", MetricName="M", Statistic="Sum", Period=60, EvaluationPeriods=1, Threshold=1,
+        ComparisonOperator="GreaterThanThreshold", Tags=TAGS,
+    )  # fmt: skip
+    costly.clock.run_for(2.5 * HOUR)
+    costly.cloud.client("cloudwatch").delete_alarms(AlarmNames=["short"])
+    costly.clock.run_for(2 * HOUR)
+    (alarm,) = [line for line in costly.bill.lines() if line.kind == "alarm"]
+    assert costly.bill.tags.carries(alarm, [TAG])
+    (metric,) = [line for line in costly.bill.lines() if line.kind == "metrics"]
+    assert not costly.bill.tags.carries(metric, [TAG]), "nobody can tag a metric"
 
 
 # -- EstimatedCharges ------------------------------------------------------------------------------------------

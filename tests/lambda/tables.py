@@ -127,7 +127,8 @@ class Tables:
                 codes.append("ConditionalCheckFailed")
         if set(codes) != {"None"}:
             told = {"Error": {"Code": "TransactionCanceledException", "Message": ", ".join(codes)}}
-            raise ClientError(told, "TransactWriteItems")
+            reasons: Any = {"CancellationReasons": [{"Code": code} for code in codes]}
+            raise ClientError({**told, **reasons}, "TransactWriteItems")
         for each in TransactItems:
             ((verb, asked),) = each.items()
             {"Put": self.put_item, "Update": self.update_item}[verb](**asked)

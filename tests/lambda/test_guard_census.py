@@ -122,6 +122,18 @@ def test_an_instance_that_came_and_went_while_no_tick_worked_is_paid(world: Worl
     assert ledger(world).spot_usd == pytest.approx(1.006 / 2)
 
 
+def test_a_note_whose_end_no_event_told_goes_with_its_instance(world: World, functions: Functions) -> None:
+    functions.guard()
+    one = world.serving(ON_DEMAND_GROUP, launched=world.at)
+    functions.guard(told(world, one, "running"))
+    minutes(world, functions, 10)
+    assert one.id in world.row(CONTROL, "instances")
+    ends(world, one, world.at)
+    minutes(world, functions, 1)
+    assert one.id not in world.row(CONTROL, "instances")
+    assert ledger(world).on_demand_usd == pytest.approx(1.006 * 600 / HOUR)
+
+
 def test_somebody_else_s_instances_are_not_noted(world: World, functions: Functions) -> None:
     stranger = world.add("another-asg", fleet="another-fleet")
     assert functions.guard(told(world, stranger, "running")) == f"{stranger.id} is not of these fleets"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from aws_world import CONTROL, SPOT_GROUP, World
+from aws_world import CONTROL, FLEET, JOBS, SPOT_GROUP, World
 from fleet_control.aws.scale_to_zero import GuardError
 from fleet_control.spend_law import reconciled
 from fleet_control.spend_ledger import Ledger, month_bounds
@@ -183,3 +183,28 @@ def test_what_was_allowed_on_top_counts_in_its_month_only(world: World, function
     world.put(CONTROL, pk="latch", latched=False, generation=3, extra_usd=20, extra_month="2026-10", suspended={})
     assert functions.guard() == f"Scaled {SPOT_GROUP} to zero"
     assert world.row(CONTROL, "latch")["extra_usd"] == 20, "kept for the record"
+
+
+@pytest.mark.parametrize("code", ["TransactionCanceledException", "InternalServerError"])
+def test_a_stop_that_cannot_be_stored_extends_nothing(world: World, functions: Functions, code: str) -> None:
+    """Nodes leave when their allowance ends; the next tick tries again."""
+    ledger = Ledger("2026-11", world.at, on_demand_usd=145.0, warned=True)
+    world.put(CONTROL, pk="ledger#2026-11", version=1, record=ledger.to_json())
+    world.failing = {"transact_write_items": code}
+    with pytest.raises(GuardError, match=f"latch: ClientError: .*{code}"):
+        functions.guard()
+    assert world.row(JOBS, f"fleet#{FLEET}", "allowance") == {}
+    assert world.row(CONTROL, "budget")["headroom_usd"] == 0
+    world.failing = {}
+    assert functions.guard() == f"Scaled {SPOT_GROUP} to zero"
+
+
+def test_a_latch_that_somebody_changed_meanwhile_stands_but_extends_nothing(world: World, functions: Functions) -> None:
+    ledger = Ledger("2026-11", world.at, on_demand_usd=145.0, warned=True)
+    world.put(CONTROL, pk="ledger#2026-11", version=1, record=ledger.to_json())
+    world.before["transact_write_items"] = lambda: world.put(CONTROL, pk="latch", latched=False, generation=7)
+    assert functions.guard().endswith("the latch was changed meanwhile and stands as it is")
+    assert world.row(JOBS, f"fleet#{FLEET}", "allowance") == {}
+    assert not audit(world, 1)
+    assert functions.guard() == f"Scaled {SPOT_GROUP} to zero"
+    assert world.row(CONTROL, "latch")["generation"] == 8

@@ -121,8 +121,8 @@ def _forget(tick: Tick, ledger: Ledger) -> None:
     done = {
         name
         for name, note in tick.control.notes.items()
-        if note.ended_at is not None
-        and (ledger.instances[name].ended if name in ledger.instances else tick.at - note.ended_at > witness.KEPT_S)
+        if (name in ledger.instances and ledger.instances[name].ended)
+        or (note.ended_at is not None and tick.at - note.ended_at > witness.KEPT_S)
     }
     tick.attempt("forget notes", lambda: witness.forget(tick.config.control_table, done))
 

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from ..spend_law import Latch, Ledger, month_of
 from ..spend_ledger import month_bounds, opened
 from . import runtime, witness
-from .items import error_code, refused, write
+from .items import refused, write
 from .store import get
 
 WAITING_FRESH_S = 180.0  # a controller writes how many jobs wait at least every minute
@@ -157,7 +157,8 @@ def save_latch(table: str, before: Latch, after: Latch, figures: Mapping[str, An
     try:
         runtime.client("dynamodb").transact_write_items(TransactItems=[{"Update": update}, {"Put": audit}])
     except ClientError as error:
-        if error_code(error) in ("TransactionCanceledException", "TransactionConflictException"):
+        reasons = error.response.get("CancellationReasons", ())  # type: ignore[typeddict-item]
+        if {reason.get("Code") for reason in reasons} & {"ConditionalCheckFailed", "TransactionConflict"}:
             return False
         raise
     return True

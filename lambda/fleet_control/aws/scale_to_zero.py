@@ -55,12 +55,12 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     )
     latch, why = tick.control.latch, f"nothing metered: {'; '.join(tick.errors)}"
     if figures is not None:
-        latch, why = _judge(tick, figures)
+        latch, why = tick.attempt("latch", lambda: _judge(tick, figures)) or (latch, why)
     if latch.latched:
         body = _stop(tick, latch, why)
     else:
         body = f"Nothing stopped: {why}"
-        if figures is not None:
+        if figures is not None and not tick.over:
             _carry_on(tick)
     if figures is not None:
         _publish(tick, figures, latch)
@@ -71,7 +71,8 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 
 
 def _judge(tick: Tick, figures: Figures) -> tuple[Latch, str]:
-    """Applies the law to the latch. If somebody changed the latch meanwhile, theirs stands until the next tick."""
+    """Applies the law to the latch. If somebody changed the latch meanwhile, theirs stands until the next tick; but a
+    fleet that must stop gets no further allowance."""
     config, before = tick.config, tick.control.latch
     situation = Situation(
         at=tick.at,
@@ -84,6 +85,7 @@ def _judge(tick: Tick, figures: Figures) -> tuple[Latch, str]:
         resume_on_new_month=config.resume_on_new_month,
     )
     after, why = judge(before, situation)
+    tick.over = after.latched
     if after.generation == before.generation:
         return before, why
     record = {**row_of(figures), "waiting": tick.control.waiting}
@@ -162,7 +164,7 @@ def _publish(tick: Tick, figures: Figures, latch: Latch) -> None:
     """The budget row for the controllers (no headroom while stopped), the sign of life, and the fleets that nobody
     attends: what their backstops may launch is kept out of the headroom."""
     config = tick.config
-    alone = [] if latch.latched else _unattended(tick, figures)
+    alone = [] if latch.latched or tick.over else _unattended(tick, figures)
     row = {
         "month": month_of(tick.at),
         "monthly_usd": config.monthly_usd,
@@ -170,7 +172,7 @@ def _publish(tick: Tick, figures: Figures, latch: Latch) -> None:
         **row_of(figures),
         "launch_usd": round(figures.launch, 6),
     }
-    headroom = 0.0 if latch.latched else round(figures.headroom - len(alone) * figures.launch, 6)
+    headroom = 0.0 if latch.latched or tick.over else round(figures.headroom - len(alone) * figures.launch, 6)
 
     def publish() -> None:
         seen = tick.control.budget

@@ -19,7 +19,8 @@ from .meter import Node
 
 @dataclass
 class Tick:
-    """``figure``: what AWS Budgets said, and of which month."""
+    """``figure``: what AWS Budgets said, and of which month. ``over``: the law says that the fleets must stop, whether
+    or not that could be stored."""
 
     config: GuardConfig
     at: float
@@ -27,6 +28,7 @@ class Tick:
     nodes: list[Node] | None = None
     groups: Mapping[str, Group] | None = None
     figure: tuple[float, str] | None = None
+    over: bool = False
     acts: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
