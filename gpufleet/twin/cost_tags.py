@@ -45,7 +45,7 @@ class CostTags:
             "nat": self._gateway,
             "nat-bytes": self._gateway,
             "address": self._address,
-            "key": kms_backends[account][region].tagger.get_tag_dict_for_resource,
+            "key": self._key,
             "alarm": self._alarm,
             "table-reads": self._table,
             "table-writes": self._table,
@@ -92,6 +92,10 @@ class CostTags:
         given = {one.get("allocationId") for one in self._ec2().nat_gateways[item].address_set}
         found = next((one for one in self._ec2().addresses if one.allocation_id in given), None)
         return None if found is None else _plain(found.get_tags())
+
+    def _key(self, item: str) -> Mapping[str, str] | None:
+        backend: Any = kms_backends[self._cloud.account_id][self._cloud.region]
+        return backend.tagger.get_tag_dict_for_resource(item) if item in backend.keys else None
 
     def _alarm(self, item: str) -> Mapping[str, str] | None:
         found = self._cloud.service("cloudwatch").alarms.get(item.rsplit("#", 1)[0])
