@@ -134,6 +134,23 @@ def test_a_note_whose_end_no_event_told_goes_with_its_instance(world: World, fun
     assert ledger(world).on_demand_usd == pytest.approx(1.006 * 600 / HOUR)
 
 
+def test_a_note_that_could_not_be_removed_charges_nothing_once_the_ledger_has_forgotten(
+    world: World, functions: Functions
+) -> None:
+    functions.guard()
+    one = world.serving(ON_DEMAND_GROUP, launched=world.at)
+    functions.guard(told(world, one, "running"))
+    minutes(world, functions, 10)
+    note = world.row(CONTROL, "instances")
+    ends(world, one, world.at)
+    for _ in range(200):
+        minutes(world, functions, 1)
+        world.put(CONTROL, **note)
+        one.forgotten = True
+    assert one.id not in ledger(world).instances
+    assert ledger(world).on_demand_usd == pytest.approx(1.006 * 600 / HOUR)
+
+
 def test_somebody_else_s_instances_are_not_noted(world: World, functions: Functions) -> None:
     stranger = world.add("another-asg", fleet="another-fleet")
     assert functions.guard(told(world, stranger, "running")) == f"{stranger.id} is not of these fleets"

@@ -454,7 +454,7 @@ def test_an_instance_that_boots_over_the_cap_is_not_paid_for_with_a_serving_one(
     assert world.changed("terminate") == [("terminate", booting.id, True)]
 
 
-def test_spot_prices_are_asked_for_only_while_spot_runs_and_once_a_minute(world: World, functions: Functions) -> None:
+def test_spot_prices_are_asked_for_only_while_spot_runs_and_at_every_tick(world: World, functions: Functions) -> None:
     functions.guard()
     assert world.changed("spot-prices") == []
     when = datetime.fromtimestamp(world.at - 9000, UTC)
@@ -467,7 +467,7 @@ def test_spot_prices_are_asked_for_only_while_spot_runs_and_once_a_minute(world:
         functions.guard()
     world.at += 20
     functions.guard()  # a message of the AWS Budget comes between two ticks
-    assert len(world.changed("spot-prices")) == 15
+    assert len(world.changed("spot-prices")) == 16
     spent = world.row(CONTROL, "ledger#2026-11")["spent_usd"]
     assert spent == pytest.approx(920 / 3600 * (0.4 + 0.01) + 0.05 + 37.2 * 920 / (744 * 3600), abs=1e-3)
 

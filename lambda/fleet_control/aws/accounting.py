@@ -83,7 +83,7 @@ def _charged(tick: Tick) -> Book | None:
     book = save_ledgers(config.control_table, notes, (*ledgers[:-1], newest))
     if book is None:
         return None
-    _forget(tick, book.ledger)
+    _forget(tick, done, book.ledger)
     return _warn(tick, book) if warn else book
 
 
@@ -116,15 +116,16 @@ def _census(tick: Tick, book: Book) -> Census:
     )
 
 
-def _forget(tick: Tick, ledger: Ledger) -> None:
-    """Notes of what is charged to its end, or ended so long ago that no ledger knows it, have served their turn."""
-    done = {
+def _forget(tick: Tick, done: set[str], ledger: Ledger) -> None:
+    """Notes of what is charged to its end (``done``: before this tick, which may be when the ledger forgets it), or
+    ended so long ago that no ledger knows it, have served their turn."""
+    ended = done | {name for name, paid in ledger.instances.items() if paid.ended}
+    gone = {
         name
         for name, note in tick.control.notes.items()
-        if (name in ledger.instances and ledger.instances[name].ended)
-        or (note.ended_at is not None and tick.at - note.ended_at > witness.KEPT_S)
+        if name in ended or (note.ended_at is not None and tick.at - note.ended_at > witness.KEPT_S)
     }
-    tick.attempt("forget notes", lambda: witness.forget(tick.config.control_table, done))
+    tick.attempt("forget notes", lambda: witness.forget(tick.config.control_table, gone))
 
 
 def _draining(tick: Tick, before: Book) -> dict[str, float]:

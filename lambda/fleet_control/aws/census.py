@@ -46,7 +46,10 @@ def take(
     done = {name for name, paid in ledger.instances.items() if paid.ended}
     # What is pending costs nothing yet (EC2 user guide, "Instance lifecycle"); once it runs it is charged from then on.
     here = [_timed(node.running, notes.get(node.running.id)) for node in nodes if node.state != "pending"]
-    noted = {name: note for name, note in notes.items() if name not in listed | done}
+    # A note from before the last ticks is of an instance that the ledger had, charged to its end and forgot.
+    since = float("-inf") if new else ledger.metered_at - BEFORE_S
+    fresh = {name for name, note in notes.items() if name in ledger.instances or note.running_at >= since}
+    noted = {name: notes[name] for name in fresh - listed - done}
     ends = {name: note.ended_at for name, note in noted.items() if note.ended_at is not None}
     vanished = (set(ledger.instances) | set(noted)) - listed - done - set(ends)
     unseen = [_noted(config, name, note) for name, note in noted.items() if name not in ledger.instances]

@@ -12,7 +12,6 @@ from ..spend_law import Prices, Running
 from . import runtime
 from .config import GuardConfig
 
-SPOT_CACHE_S = 50.0  # less than a tick: a rise that is seen late would be charged too low until then
 SPOT_PAGES = 10  # of a hundred prices each: 40 types in 3 zones, which change a few times a day, after a day's pause
 # On-demand prices of GPU types change seldom, and then mostly fall; a list of more than a year ago is trusted no more
 # (components/catalog.py warns from 180 days on, and says the same 400 days).
@@ -59,27 +58,20 @@ def gpu_counts(config: GuardConfig, kinds: Iterable[str], known: Mapping[str, in
     return {**known, **found}
 
 
-def spot_prices(unpaid: Iterable[Running], cached: Mapping[str, Any], since: float, at: float) -> dict[str, Any]:
+def spot_prices(unpaid: Iterable[Running], known: Mapping[str, Any], since: float, at: float) -> dict[str, Any]:
     """Spot prices as {"at": ..., "prices": {"type|zone": $/h}}: the highest since ``since``, up to which everything is
-    paid, so that a price that fell in between is not charged too low. Looked up only while there are spot instances
-    that are not paid to their end, and at most once a minute. What EC2 does not know is left out: it is charged at the
-    on-demand price. If it does not answer, "failed" says so.
+    paid, so that a price that fell in between is not charged too low. Asked for only while there are spot instances
+    that are not paid to their end; else those that are ``known`` stand. What EC2 does not know is left out: it is
+    charged at the on-demand price. If it does not answer, "failed" says so.
     """
-    spot = [one for one in unpaid if one.spot]
-    quotes, asked_at = dict(cached.get("prices") or {}), float(cached.get("at", 0))
-    types = sorted({one.type for one in spot})
-    fresh = 0 <= at - asked_at < SPOT_CACHE_S
-    if not spot or (fresh and all(f"{one.type}|{one.zone}" in quotes for one in spot)):
-        return dict(cached)
-    if fresh and cached.get("asked") == types:
-        return dict(cached)  # this very question was just answered without those prices
-    # What was charged by quotes that are some seconds old is looked at once more.
-    start = min(since, asked_at) if since - asked_at < SPOT_CACHE_S else since
+    types = sorted({one.type for one in unpaid if one.spot})
+    if not types:
+        return dict(known)
     try:
-        return {"at": at, "asked": types, "prices": _highest(types, min(start, at))}
+        return {"at": at, "prices": _highest(types, min(since, at))}
     except (ClientError, BotoCoreError) as error:
         runtime.log({"event": "spot-prices-failed", "at": at, "reason": f"paid when they are known: {error}"})
-        return {"at": at, "asked": types, "prices": {}, "failed": True}
+        return {"at": at, "prices": {}, "failed": True}
 
 
 def _highest(types: list[str], since: float) -> dict[str, float]:
