@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 UV_VERSION := 0.13.9
 
-.PHONY: help demo test check static coverage proofs bench engine e2e docs lock clean
+.PHONY: help demo test check static coverage proofs bench bench-budget engine e2e docs lock clean
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## the whole system on the embedded cloud; ARGS="--set maxGpuInstances=2 --stack staging"
 	@$(BIN)/python -m gpufleet demo $(ARGS)
@@ -36,6 +36,9 @@ proofs: $(VENV)/.installed ## what takes long to prove: days of virtual time on 
 
 bench: $(VENV)/.installed ## the scaling law against other policies on real traces, into docs/; ARGS="--law-only" for a table in minutes
 	@$(BIN)/python benchmarks/policies.py $(ARGS)
+
+bench-budget: $(VENV)/.installed ## the budget's promise, scenario by scenario, into docs/; ARGS="--only full-load" for one of them
+	@$(BIN)/python benchmarks/budget.py $(ARGS)
 
 engine: ## the Pulumi CLI for e2e: the one on PATH, else one built with Go (once: five minutes)
 	@tools/engine/build.sh

@@ -83,7 +83,7 @@ def _charged(tick: Tick) -> Book | None:
     book = save_ledgers(config.control_table, notes, (*ledgers[:-1], newest))
     if book is None:
         return None
-    _forget(tick, done, book.ledger)
+    _forget(tick, done | (set(before.ledger.instances) - set(book.ledger.instances)), book.ledger)
     return _warn(tick, book) if warn else book
 
 
@@ -117,8 +117,8 @@ def _census(tick: Tick, book: Book) -> Census:
 
 
 def _forget(tick: Tick, done: set[str], ledger: Ledger) -> None:
-    """Notes of what is charged to its end (``done``: before this tick, which may be when the ledger forgets it), or
-    ended so long ago that no ledger knows it, have served their turn."""
+    """Notes of what is charged to its end (``done``: before this tick, or in it and forgotten at once), or ended so
+    long ago that no ledger knows it, have served their turn."""
     ended = done | {name for name, paid in ledger.instances.items() if paid.ended}
     gone = {
         name
