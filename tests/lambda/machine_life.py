@@ -1,0 +1,341 @@
+"""The whole machine: the fleet, the functions' runs over it, an AWS that interrupts and refuses, people who edit, stop
+and resume. What must never be done is checked where it is done, what must hold in the end in `calm`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_world import CONTROL, SPOT_GROUP
+from fleet_control.aws import runtime
+from fleet_functions import Functions
+from machine_bill import (
+    DEAREST,
+    DISK,
+    DRAIN_S,
+    FIXED,
+    ON_DEMAND,
+    PER_JOB,
+    STOPPED,
+    Bill,
+    Promise,
+    PromiseError,
+    bounds,
+    fixed,
+    month_of,
+)
+from machine_fleet import Fleet
+from machine_world import LISTED_S, Frame, MachineWorld
+
+from gpufleet.operations import resume as resuming
+from gpufleet.operations import stop as stopping
+from gpufleet.operations.latch import LatchError
+
+HEARD = frozenset({"suspend", "terminate", "complete", "desired", "ec2-terminate"})  # what the guard may change
+CHANGES = HEARD | {"resume"}
+LIMIT_S = {"guard": 60.0, "controller": 150.0}  # the functions' timeouts
+
+
+class Cut(BaseException):
+    """The run is over at once: its time is up, its machine is lost."""
+
+
+class Life(Fleet):
+    """``start``: the first tick; ``room``: dollars of the budget beyond the fixed costs; ``edge``: how many of them the
+    first month has left at the start."""
+
+    def __init__(
+        self, start: float, room: float, edge: float, per_boot: float, lag_s: float = 0.0, pending_s: float = 0.0
+    ) -> None:
+        super().__init__(lag_s, pending_s)
+        self.frames: list[Frame] = []
+        self.actor = "program"
+        self.outage: tuple[str, float] = ("", 0.0)
+        self.by_hand: dict[str, set[str]] = {}
+        self.world = MachineWorld(self)
+        self.world.at = self.accepted_at = self.ticked_at = start
+        self.latch_changed = False
+        self.world.on_call = self.hear
+        for group in self.world.groups.values():
+            group.created = start
+        budget, (first, end) = FIXED + room, bounds(month_of(start))
+        past = max(0.0, budget - fixed(end - start) - edge) if start - first > 86_400 else 0.0  # see FIGURE_LAG_S
+        self.bill = Bill(start, past, per_boot)
+        self.promise = Promise(self.bill, budget, {month_of(start): budget})
+        self.functions = Functions(self.world)
+        guard = self.functions.guard_config
+        guard |= {"monthly_usd": budget, "prices_usd_per_hour": dict(ON_DEMAND), "dearest_usd_per_hour": DEAREST}
+        guard |= {"gpus": dict.fromkeys(ON_DEMAND, 1), "dearest_by_gpus": {"1": DEAREST}, "reconcile_daily": True}
+        guard |= {"fixed_usd_per_month": FIXED, "stopped_usd_per_month": STOPPED}
+        guard |= {"per_boot_usd": per_boot, "per_job_usd": PER_JOB}
+        guard["fleets"][0] |= {"drain_s": DRAIN_S, "disk_usd_per_hour": DISK}
+        self.up_cap(4)
+
+    def install(self) -> None:
+        """Puts this world in the place of the functions' runtime; the first tick learns what the month has cost."""
+        for name in ("now", "sleep", "client", "log"):
+            setattr(runtime, name, getattr(self.world, name))
+        runtime.environ = self.functions.environ  # type: ignore[assignment]
+        self.alert(self.bill.past)
+
+    # --- runs of the functions --------------------------------------------------------------------------------------
+    @property
+    def frame(self) -> Frame | None:
+        return self.frames[-1] if self.frames else None
+
+    @property
+    def who(self) -> str:
+        return self.frame.actor if self.frame else self.actor
+
+    def run(
+        self, actor: str, step: Callable[[], Any], script: Iterable[tuple[int, str]] = (), *, tick: bool = True
+    ) -> Any:
+        """The run's answer, or the exception that ended it."""
+        frame = Frame(actor, self.at, LIMIT_S[actor], self.promise.budget, tick=tick)
+        for number, what in script:
+            frame.script.setdefault(number, []).append(what)
+        self.frames.append(frame)
+        try:
+            answer = step()
+        except PromiseError:
+            raise
+        except (Cut, Exception) as error:
+            answer = error
+        finally:
+            self.frames.pop()
+        if actor == "guard" and tick and isinstance(answer, str):
+            self._ticked(frame)
+        self.promise.check(self.at)
+        return answer
+
+    def guard(self, script: Iterable[tuple[int, str]] = (), event: Any = None) -> Any:
+        return self.run("guard", lambda: self.functions.guard(event), script)
+
+    def controller(self, looks: int = 1, script: Iterable[tuple[int, str]] = ()) -> Any:
+        self.report()
+        return self.run("controller", lambda: self.functions.controller(14 + 10.0 * looks), script)
+
+    def deliver(self, event: dict[str, Any]) -> None:
+        self.run("guard", lambda: self.functions.guard(event), tick=False)
+
+    def alert(self, figure: float, event: Any = None, script: Iterable[tuple[int, str]] = ()) -> Any:
+        self.world.budget = (f"{figure:.6f}", datetime(2026, 2, 1, tzinfo=UTC))
+        return self.guard(script, {"Records": [{}]} if event is None else event)
+
+    def hear(self, service: str, operation: str) -> str | None:
+        """Something happens at a call of the run under way, or it is refused."""
+        frame, (failing, until) = self.frame, self.outage
+        assert frame is not None
+        frame.calls += 1
+        verdict = None
+        for what in frame.script.get(frame.calls, ()):
+            if what == "cut":
+                raise Cut
+            if what in ("before", "after"):
+                verdict = what
+            elif len(self.frames) < 3:
+                self.meanwhile(what)
+        if self.at - frame.began >= frame.limit_s:
+            raise Cut
+        if self.at < until and failing in ("everything", service, operation):
+            verdict = "before"
+        return verdict
+
+    def meanwhile(self, what: str) -> None:
+        """What a script names."""
+        {
+            "guard": self.guard,
+            "controller": self.controller,
+            "resume": self.resume,
+            "stop": self.stop,
+            "slow": lambda: self.pass_time(25),
+            "interrupt": lambda: self.interrupt(0),
+        }[what]()
+
+    def _ticked(self, frame: Frame) -> None:
+        """After a complete tick: the ledger holds what the bill holds; a lowered budget is known."""
+        month = month_of(frame.began)
+        for node in self.nodes.values():
+            if node.one.ended is not None and not node.seen:
+                node.seen = True
+                self.exact &= frame.began - node.one.ended <= LISTED_S  # else its type is not known any more
+        row = self.world.row(CONTROL, f"ledger#{month}")
+        record, bill = json.loads(row["record"]), self.bill.of(month, float(row["at"]))
+        spent = row["spent_usd"] - record.get("job_usd", 0.0)
+        waiting = max(0.0, self.world.row(CONTROL, "budget")["spent_usd"] - row["spent_usd"])  # for a spot price
+        if spent + waiting < bill - self._between(month) - 1e-6:
+            raise PromiseError(f"the ledger holds ${spent:.6f} + ${waiting:.6f}, the bill is ${bill:.6f}")
+        metered = spent - record["raised_usd"]
+        bill -= self.bill.past if month == month_of(self.bill.since) else 0.0
+        if self.latch_changed:  # the time since the tick before is charged as of a fleet that runs
+            self.slack, self.latch_changed = self.slack + fixed(frame.began - self.ticked_at, FIXED - STOPPED), False
+        self.ticked_at = frame.began
+        disks = len(self.bill.spans) * DISK / 60  # up to a minute before an instance runs and after it ended
+        if self.exact and metered > bill * 1.01 + self.slack + disks:
+            raise PromiseError(f"the meter is at ${metered:.6f}, the bill is ${bill:.6f}")
+        if frame.budget == self.promise.budget and month == month_of(self.at):
+            reserved = self.world.row(CONTROL, "budget").get("reserved_usd", 0)
+            self.promise.known(self.at, self.owed(), float(reserved))
+        if not self.latched:
+            self.accepted_at = frame.began
+
+    def _between(self, month: str) -> float:
+        """What of this month's bill may be in the ledger of the month before, which may count from the launch on: boots
+        that were pending at its end, and as much of a minute that began then."""
+        start, usd = bounds(month)[0], 0.0
+        for node in self.nodes.values():
+            if node.span.began is not None and node.one.launched < start <= node.span.began + 60:
+                usd += self.bill.per_boot * (node.span.began >= start)
+                usd += (ON_DEMAND[node.span.kind] + DISK) * node.pending_s / 3600
+        return usd
+
+    # --- what must never be done ------------------------------------------------------------------------------------
+    def judge(self, call: tuple[Any, ...]) -> None:
+        """A call, as it is made."""
+        if self.who != "guard" or self.frame is None:
+            return
+        if call[0] in CHANGES - HEARD:
+            raise PromiseError(f"the guard may not do this: {call}")
+        if call[0] == "desired" and (call[2] != 0 or not self.frame.read.get(call[1])):
+            raise PromiseError(f"only 0, and only after Launch reads back as suspended: {call}")
+
+    def latch_changes(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """The latch row, as it is written."""
+        was, now = (row.get("latched", {}).get("BOOL", False) for row in (before, after))
+        older, newer = (int(row.get("generation", {}).get("N", 0)) for row in (before, after))
+        if newer < older or (newer == older and was != now):
+            raise PromiseError(f"{self.who} changed the latch {was} -> {now}, generation {older} -> {newer}")
+        if was and not now and self.who != "operator":
+            mine = self.who == "guard" and before["reason"]["S"] in ("budget", "exhausted")
+            new = before["month"]["S"] != month_of(self.at) and self.functions.guard_config["resume_on_new_month"]
+            if not (mine and new):
+                raise PromiseError(f"{self.who} cleared the latch {before}")
+        if was != now:
+            self.bill.fixed.set(self.at, STOPPED if now else FIXED)
+        self.latch_changed |= newer != older
+
+    @property
+    def latch(self) -> dict[str, Any]:
+        return self.world.row(CONTROL, "latch")
+
+    @property
+    def latched(self) -> bool:
+        return bool(self.latch.get("latched"))
+
+    def minutes(self, number: int) -> None:
+        """Minutes of the ordinary life."""
+        for _ in range(number):
+            self.guard()
+            self.controller()
+            self.pass_time(60)
+
+    # --- people -----------------------------------------------------------------------------------------------------
+    def by(self, step: Callable[[], Any]) -> None:
+        """An operator does something, whatever else is under way."""
+        actor, frames, self.actor, self.frames = self.actor, self.frames, "operator", []
+        try:
+            step()
+        finally:
+            self.actor, self.frames = actor, frames
+
+    def resume(self, extra_usd: float = 0.0) -> None:
+        def step() -> None:
+            try:
+                resuming.resume(self.world.db, CONTROL, "ann", self.at, extra_usd)
+            except LatchError:
+                return
+            self.promise.allow(extra_usd, self.at)
+
+        self.by(step)
+
+    def stop(self) -> None:
+        def step() -> None:
+            with suppress(LatchError):
+                stopping.stop(self.world.db, CONTROL, "ann", self.at)
+
+        self.by(step)
+
+    def jobs(self, number: float) -> None:
+        self.backlog += number
+
+    def up_budget(self, budget: float) -> None:
+        self.functions.guard_config["monthly_usd"] = budget
+        self.promise.up(budget, self.at)
+
+    def up_cap(self, cap: int) -> None:
+        self.functions.guard_config["fleets"][0]["cap"] = cap
+        self.functions.controller_config["policy"]["cap"] = cap
+        for group in self.world.groups.values():
+            group.max, group.desired = cap, min(group.desired, cap)
+
+    def up_template(self, broken: bool) -> None:
+        for group in self.world.groups.values():
+            group.template = str(int(group.template) + 1)
+        self.broken |= {self.world.groups[SPOT_GROUP].template} if broken else set()
+
+    def suspend_by_hand(self, name: str, process: str) -> None:
+        """An operator suspends what nobody else has."""
+        group = self.world.groups[name]
+        if process not in group.suspended:
+            group.suspended.add(process)
+            self.by_hand.setdefault(name, set()).add(process)
+
+    # --- AWS --------------------------------------------------------------------------------------------------------
+    def interrupt(self, index: int) -> None:
+        """AWS takes a spot instance back."""
+        if mine := [node for node in self.serving() if node.one.spot]:
+            one = mine[index].one
+            self.world.leaves(one, f"Terminating EC2 instance: {one.id}", "SpotInstanceTermination")
+
+    def replace(self, index: int) -> None:
+        """A group replaces an instance that fails its health check: it drains, another one is launched."""
+        if mine := self.serving():
+            one = mine[index].one
+            one.state = "Terminating:Wait"
+            self.world.told(one.group, f"Terminating EC2 instance: {one.id}", "InProgress", "a health check")
+
+    def hang(self, index: int) -> None:
+        if mine := self.live():
+            mine[index].hung = True
+
+    def suspend_by_aws(self, name: str) -> None:
+        """Launches have failed for a day."""
+        group = self.world.groups[name]
+        if "Launch" not in group.suspended:
+            group.suspended.add("Launch")
+            group.by_aws.add("Launch")
+
+    def spot_price(self, share: float) -> None:
+        if share != self.bill.spot.at(self.at):
+            self.bill.spot.set(self.at, share)
+            self.exact = False  # the highest since the last tick is charged
+
+    # --- what must hold in the end ----------------------------------------------------------------------------------
+    def calm(self) -> None:
+        """Nothing fails any more; a while later nothing is stuck."""
+        self.outage, self.events = ("", 0.0), "at once"
+        since, state, stopped_at = self.at, self.latched, None
+        while self.at - since < 1500:
+            answer = self.guard()
+            if not isinstance(answer, str):
+                raise PromiseError(f"a tick failed though nothing was refused: {answer!r}")
+            if self.latched != state:
+                since, state = self.at, self.latched
+            stopped_at = (stopped_at or self.at) if self.latched else None
+            answer = self.controller()
+            if isinstance(answer, Exception):
+                raise PromiseError(f"a look failed though nothing was refused: {answer!r}")
+            self.pass_time(60)
+            if stopped_at is not None and self.at - stopped_at > DRAIN_S + 180 and self.live():
+                raise PromiseError(f"{len(self.live())} still run {self.at - stopped_at:.0f} s after the stop")
+        for name, group in self.world.groups.items():
+            if self.latched and (group.desired or "Launch" not in group.suspended):
+                raise PromiseError(f"latched, but {name} asks for {group.desired}, suspended {group.suspended}")
+            if not self.latched and group.suspended - self.by_hand.get(name, set()) - {"AZRebalance"}:
+                raise PromiseError(f"{name} is suspended without a latch: {group.suspended}; {self.latch}")
+            if self.by_hand.get(name, set()) - group.suspended:
+                raise PromiseError(f"{name} was resumed though people suspended it: {self.by_hand[name]}")

@@ -1,0 +1,240 @@
+"""The guard keeps its promise whatever happens in whatever order: a search over ticks, alerts, edits, faults and time.
+
+See `machine_life.py` for the machine, and `machine_bill.py` for what exactly is promised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aws_world import ON_DEMAND_GROUP, SPOT_GROUP
+from fleet_control.aws import accounting, runtime, scale_to_zero
+from fleet_control.spend_law import Latch, Ledger, Running, Situation
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from machine_bill import DEAREST, DISK, FIXED, STOP_S, bounds, month_of
+from machine_life import CHANGES, CONTROL, Life
+
+STARTS = [
+    datetime(2026, 12, 15, 12, tzinfo=UTC),
+    datetime(2026, 12, 31, 21, tzinfo=UTC),
+    datetime(2026, 12, 31, 23, 30, tzinfo=UTC),
+    datetime(2026, 12, 1, 0, 0, 30, tzinfo=UTC),
+]
+# What happens at a run's calls, by their numbers: refused, its answer lost, the run cut; or something else meanwhile.
+WHATS = ["before", "after", "cut", "guard", "controller", "resume", "stop", "slow", "interrupt"]
+SCRIPTS = st.lists(st.tuples(st.integers(1, 24), st.sampled_from(WHATS)), max_size=2)
+OUTAGES = [
+    "everything", "ec2", "autoscaling", "dynamodb", "cloudwatch", "sns", "budgets", "terminate_instances",
+    "describe_instances", "suspend_processes", "set_desired_capacity", "complete_lifecycle_action",
+    "terminate_instance_in_auto_scaling_group", "put_item", "describe_spot_price_history",
+]  # fmt: skip
+MESSAGES: list[Any] = [None, {"Records": [None]}, "nonsense", 7, [], {"Records": [{"Sns": {"Message": "{"}}]}]
+# The least budget that settings admit, and what stopping a full fleet costs at the beginning of a month.
+LEAST = FIXED + DEAREST + 4 * (DEAREST + DISK) * STOP_S / 3600
+
+
+def _set(**values: Any) -> Callable[[Life], None]:
+    return lambda life: life.__dict__.update(values)
+
+
+def _edge(left: float) -> Callable[[Life], None]:
+    """The budget is set to barely more than is spent and committed."""
+
+    def edit(life: Life) -> None:
+        if row := life.world.row(CONTROL, "budget"):
+            life.up_budget(max(LEAST, row["spent_usd"] + row["committed_usd"] + left))
+
+    return edit
+
+
+AWS: dict[str, Callable[[Life], Any]] = {
+    "takes a spot instance": lambda life: life.interrupt(0),
+    "takes all spot instances": lambda life: [life.interrupt(0) for _ in life.serving()],
+    "replaces an instance": lambda life: life.replace(0),
+    "lets the oldest hang": lambda life: life.hang(0),
+    "lets the newest hang": lambda life: life.hang(-1),
+    "has no capacity": lambda life: setattr(life.world, "delivers", False),
+    "has capacity": lambda life: setattr(life.world, "delivers", True),
+    "launches the dear type": _set(kind="g6.4xlarge"),
+    "asks 30 % for spot": lambda life: life.spot_price(0.3),
+    "asks 100 % for spot": lambda life: life.spot_price(1.0),
+    "suspends spot": lambda life: life.suspend_by_aws(SPOT_GROUP),
+    "suspends on-demand": lambda life: life.suspend_by_aws(ON_DEMAND_GROUP),
+    "sends events late": _set(events="late"),
+    "sends events twice": _set(events="twice"),
+    "loses events": _set(events="lost"),
+}
+PEOPLE: dict[str, Callable[[Life], None]] = {
+    "resume": lambda life: life.resume(),
+    "resume and allow $2 more": lambda life: life.resume(2.0),
+    "stop": lambda life: life.stop(),
+    "send a job": lambda life: life.jobs(1),
+    "send many jobs": lambda life: life.jobs(100_000),
+    "send jobs of 15 minutes": _set(job_s=880.0),
+    "send jobs that do not end": _set(job_s=290.0, slow_s=110.0),
+    "set the cap to 1": lambda life: life.up_cap(1),
+    "set the cap to 4": lambda life: life.up_cap(4),
+    "set the least budget": lambda life: life.up_budget(LEAST),
+    "set a large budget": lambda life: life.up_budget(LEAST + 40),
+    "set the budget to the edge": _edge(0.001),
+    "set the budget near the edge": _edge(0.5),
+    "set the budget to a launch": _edge(1.4),
+    "ship an image": lambda life: life.up_template(broken=False),
+    "ship a broken image": lambda life: life.up_template(broken=True),
+    "suspend spot": lambda life: life.suspend_by_hand(SPOT_GROUP, "Launch"),
+    "suspend schedules": lambda life: life.suspend_by_hand(ON_DEMAND_GROUP, "ScheduledActions"),
+}
+
+
+class GuardMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = {name: getattr(runtime, name) for name in ("now", "sleep", "client", "log", "environ")}
+        self._life: Life | None = None
+
+    @property
+    def life(self) -> Life:
+        assert self._life is not None, "begin comes first"
+        return self._life
+
+    @initialize(
+        start=st.sampled_from(STARTS),
+        room=st.sampled_from([6.0, 30.0]),
+        edge=st.floats(0.7, 6.0),
+        per_boot=st.sampled_from([0.0, 0.0225, 0.675]),
+        lag=st.sampled_from([0.0, 8.0]),
+        pending=st.sampled_from([0.0, 12.0]),
+        jobs=st.sampled_from([0, 40, 100_000]),
+    )
+    def begin(
+        self, start: datetime, room: float, edge: float, per_boot: float, lag: float, pending: float, jobs: int
+    ) -> None:
+        self._life = Life(start.timestamp(), max(room, LEAST - FIXED), edge, per_boot, lag, pending)
+        self.life.install()
+        self.life.jobs(jobs)
+        self.life.minutes(7 if jobs else 0)
+
+    @rule(seconds=st.sampled_from([7, 30, 60, 130, 300, 620, 1100, 4000]))
+    def time_passes(self, seconds: int) -> None:
+        self.life.pass_time(seconds)
+
+    @rule(minutes=st.sampled_from([1, 2, 5, 20, 60]))
+    def minutes_pass(self, minutes: int) -> None:
+        self.life.minutes(minutes)
+
+    @rule(script=SCRIPTS)
+    def tick(self, script: list[tuple[int, str]]) -> None:
+        self.life.guard(script)
+
+    @rule(script=SCRIPTS, looks=st.sampled_from([1, 1, 3]))
+    def look(self, script: list[tuple[int, str]], looks: int) -> None:
+        self.life.controller(looks, script)
+
+    @rule()
+    def twice(self) -> None:
+        """A second tick at the same moment changes nothing more."""
+        life = self.life
+        life.guard()
+        calls, told, latch = len(life.world.calls), len(life.world.published), life.latch
+        complete = isinstance(life.guard(), str)
+        again = [call for call in life.world.calls[calls:] if call[0] in CHANGES]
+        assert not complete or (again, life.latch) == ([], latch), again
+        assert len(life.world.published) == told
+
+    @rule(failing=st.sampled_from(OUTAGES), seconds=st.sampled_from([30, 90, 400, 1500]))
+    def outage(self, failing: str, seconds: int) -> None:
+        self.life.outage = (failing, self.life.at + seconds)
+
+    @rule(share=st.sampled_from([0.0, 0.5, 0.99, 1.2]), message=st.sampled_from(MESSAGES))
+    def alert(self, share: float, message: Any) -> None:
+        self.life.alert(share * self.life.promise.budget, message)
+
+    @rule(what=st.sampled_from(sorted(AWS)))
+    def aws(self, what: str) -> None:
+        AWS[what](self.life)
+
+    @rule(what=st.sampled_from(sorted(PEOPLE)))
+    def people(self, what: str) -> None:
+        PEOPLE[what](self.life)
+
+    @rule(before=st.sampled_from([-45, 5, 60, 100, 400]))
+    def month_end(self, before: float) -> None:
+        """No guard until just before, or after, the month's end."""
+        life = self.life
+        life.pass_time(max(0.0, bounds(month_of(life.at))[1] - before - life.at))
+
+    @rule()
+    def calm(self) -> None:
+        self.life.calm()
+
+    def teardown(self) -> None:
+        try:
+            if self._life is not None:
+                self._life.calm()
+        finally:
+            for name, value in self.before.items():
+                setattr(runtime, name, value)
+
+
+def search(examples: int, steps: int, **more: Any) -> None:
+    run_state_machine_as_test(
+        GuardMachine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+            database=None,
+            report_multiple_bugs=False,
+            **more,
+        ),
+    )
+
+
+def test_the_promise_holds_whatever_happens_in_whatever_order() -> None:
+    search(15, 25, derandomize=True)
+
+
+@pytest.mark.long
+def test_the_promise_holds_over_many_more_lives() -> None:
+    search(250, 40)
+
+
+def nothing_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounting, "committed_usd", lambda *_: 0.0)
+
+
+def a_manual_stop_ends_with_its_month(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = scale_to_zero.judge
+
+    def forgetful(latch: Latch, now: Situation) -> tuple[Latch, str]:
+        return judge(replace(latch, reason="budget") if latch.latched else latch, now)
+
+    monkeypatch.setattr(scale_to_zero, "judge", forgetful)
+
+
+def what_has_ended_is_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = accounting.meter
+
+    def careless(ledger: Ledger, instances: Iterable[Running], *rest: Any) -> tuple[Ledger, ...]:
+        return meter(ledger, [one for one in instances if one.ended_at is None], *rest)
+
+    monkeypatch.setattr(accounting, "meter", careless)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "sabotage", [nothing_is_committed, a_manual_stop_ends_with_its_month, what_has_ended_is_not_charged]
+)
+def test_a_guard_that_breaks_its_promise_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, sabotage: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    sabotage(monkeypatch)
+    with pytest.raises(AssertionError):
+        search(200, 25, derandomize=True, phases=[Phase.generate])
