@@ -224,3 +224,7 @@ def test_messages_are_doubled_delayed_and_lost() -> None:
     alerts.delays = ()
     topics.publish_as_service(SERVICE, "budget", "topic", "subject", "text")
     assert (alerts.spoken, alerts.delivered, len(came)) == ([0.0, 100.0], [0.0, 60.0], 3)
+    alerts.delays, alerts.held_until = (0.0, 60.0), 130.0
+    topics.publish_as_service(SERVICE, "budget", "topic", "subject", "text")
+    clock.run_for(100)
+    assert alerts.delivered == [0.0, 60.0, 130.0, 160.0]
