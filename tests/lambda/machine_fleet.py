@@ -30,6 +30,7 @@ class Node:
     job_s: float = 0.0
     slow_s: float = 0.0
     hung: bool = False
+    speaks: bool = False  # though it hangs
     drains_at: float | None = None
     gone_at: float | None = None  # when its watchdog, which has begun to leave, is done
     completed: float = 0.0
@@ -143,7 +144,7 @@ class Fleet:
             node.drains_at, node.job_s, node.slow_s = self.at, self.job_s, self.slow_s
         if node.hung:
             if node.drains_at is not None:
-                return node.drains_at + HOOK_S
+                return math.inf if node.speaks else node.drains_at + HOOK_S
             return one.launched + BOOT_DEADLINE_S + 60 if one.state == "Pending:Wait" else math.inf
         if node.gone_at is not None:
             return node.gone_at

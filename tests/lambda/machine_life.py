@@ -196,6 +196,8 @@ class Life(Fleet):
     # --- what must never be done ------------------------------------------------------------------------------------
     def judge(self, call: tuple[Any, ...]) -> None:
         """A call, as it is made."""
+        if self.who == "controller" and call[0] == "resume" and self.frame and self.frame.owes.get(call[1], 1) > 0:
+            raise PromiseError(f"resumed though its group still asked for instances: {call}")
         if self.who != "guard" or self.frame is None:
             return
         if call[0] in CHANGES - HEARD:
@@ -298,9 +300,10 @@ class Life(Fleet):
             one.state = "Terminating:Wait"
             self.world.told(one.group, f"Terminating EC2 instance: {one.id}", "InProgress", "a health check")
 
-    def hang(self, index: int) -> None:
+    def hang(self, index: int, *, speaks: bool = False) -> None:
+        """A node obeys nobody any more; with ``speaks`` its worker goes on to extend its hook."""
         if mine := self.live():
-            mine[index].hung = True
+            mine[index].hung, mine[index].speaks = True, speaks
 
     def suspend_by_aws(self, name: str) -> None:
         """Launches have failed for a day."""
@@ -317,9 +320,9 @@ class Life(Fleet):
     # --- what must hold in the end ----------------------------------------------------------------------------------
     def calm(self) -> None:
         """Nothing fails any more; a while later nothing is stuck."""
-        self.outage, self.events = ("", 0.0), "at once"
+        self.outage, self.events, self.world.suspends = ("", 0.0), "at once", True
         since, state, stopped_at = self.at, self.latched, None
-        while self.at - since < 1500:
+        while self.at - since < 600:
             answer = self.guard()
             if not isinstance(answer, str):
                 raise PromiseError(f"a tick failed though nothing was refused: {answer!r}")

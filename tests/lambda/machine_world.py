@@ -20,7 +20,8 @@ LISTED_S = 3600.0  # EC2 lists what has ended for about an hour
 @dataclass
 class Frame:
     """A run of a function that is under way. ``tick``: of the guard, and no mere event. ``script``: what happens at its
-    calls, by number. ``read``: whether Launch of a group read back as suspended."""
+    calls, by number. ``read``: whether Launch of a group read back as suspended; ``owes``: the instances it asked for
+    and did not have, when it was last read."""
 
     actor: str
     began: float
@@ -30,6 +31,7 @@ class Frame:
     tick: bool = True
     calls: int = 0
     read: dict[str, bool] = field(default_factory=dict)
+    owes: dict[str, int] = field(default_factory=dict)
 
 
 class Machine(Protocol):
@@ -84,8 +86,10 @@ class MachineCalls(Calls):
         frame = self.world.life.frame
         for row in answer["AutoScalingGroups"]:
             suspended = {one["ProcessName"] for one in row["SuspendedProcesses"]}
+            states = [one["LifecycleState"] for one in row["Instances"]]
             if frame is not None:
-                frame.read[row["AutoScalingGroupName"]] = "Launch" in suspended
+                name, here = row["AutoScalingGroupName"], sum(not one.startswith("Terminating") for one in states)
+                frame.read[name], frame.owes[name] = "Launch" in suspended, row["DesiredCapacity"] - here
         return answer
 
     def describe_instances(self, **request: Any) -> dict[str, Any]:

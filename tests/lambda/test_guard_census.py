@@ -180,6 +180,25 @@ def test_a_guard_that_was_dead_for_three_days_pays_what_ran_and_no_more(world: W
     assert ledger(world).spent_usd == spent
 
 
+def test_spot_that_vanished_in_a_gap_is_paid_at_the_price_of_that_time(world: World, functions: Functions) -> None:
+    functions.guard()
+    zone = {"InstanceType": "g5.xlarge", "AvailabilityZone": "us-east-1a"}
+    began = world.at
+    rose = datetime.fromtimestamp(began + 300, UTC)
+    world.spot_history = [{**zone, "SpotPrice": "0.4", "Timestamp": datetime.fromtimestamp(began - 9000, UTC)}]
+    one = world.serving(launched=world.at)
+    functions.guard(told(world, one, "running"))
+    minutes(world, functions, 5)
+    world.spot_history.append({**zone, "SpotPrice": "0.9", "Timestamp": rose})
+    ends(world, one, began + 900)
+    one.forgotten = True
+    world.at += 2 * HOUR
+    functions.guard()
+    assert ledger(world).spot_usd == pytest.approx((0.4 * 300 + 0.9 * 600) / HOUR)
+    minutes(world, functions, 3)
+    assert ledger(world).spot_usd == pytest.approx((0.4 * 300 + 0.9 * 600) / HOUR)
+
+
 def test_a_gap_that_nobody_can_explain_meters_nothing(world: World, functions: Functions) -> None:
     functions.guard()
     world.at += 2 * HOUR

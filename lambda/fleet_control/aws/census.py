@@ -52,13 +52,16 @@ def take(
     noted = {name: notes[name] for name in fresh - listed - done}
     ends = {name: note.ended_at for name, note in noted.items() if note.ended_at is not None}
     vanished = (set(ledger.instances) | set(noted)) - listed - done - set(ends)
-    unseen = [_noted(config, name, note) for name, note in noted.items() if name not in ledger.instances]
+    unseen: list[Running] = []
     asked = bool(vanished) or new or at - ledger.metered_at > GAP_S
     if asked:
         past = ask(ledger.metered_at - (0.0 if new else BEFORE_S))
         ends |= {name: past[name].ended_at for name in vanished if name in past and past[name].ended_at is not None}
         known = listed | set(ledger.instances) | set(noted)
         unseen += [_remembered(config, name, life, ledger) for name, life in past.items() if name not in known]
+    # One that was charged before and whose end is known is told as well, for its spot price to be asked for.
+    told = [name for name in noted if name not in ledger.instances or name in ends]
+    unseen += [_noted(config, name, noted[name]) for name in sorted(told)]
     unseen = [replace(one, ended_at=ends.get(one.id, one.ended_at)) for one in unseen]
     return Census((*here, *unseen), {name: end for name, end in ends.items() if end is not None}, asked)
 
