@@ -17,6 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")
 
 FAMINE_S, BACK_S = 30 * MINUTE, 15 * MINUTE
 GROUP_S = 6.0  # what Auto Scaling takes from a changed desired count to the launch
+IDLE_S = 2 * LOOK_S  # the controller sees it idle, however its looks fall
 TARGET_S = 300.0  # the stack's waitTargetSeconds
 
 
@@ -159,6 +160,7 @@ def test_at_a_full_cap_on_demand_goes_at_the_first_idle_moment_after_spot_came_b
         assert world.run_until(pools.served, limit_s=HOUR)
         assert pools.of_pool(spot=False), "busy all the time, so it is still there"
         idle_at, left = world.now(), lambda: not pools.of_pool(spot=False)
+        world.run_for(IDLE_S)
         pools.steady(2.5, 30 * MINUTE)
         assert world.run_until(left, limit_s=20 * MINUTE), "two looks to be sure that it is idle, then its drain"
         assert world.now() - idle_at <= 2 * MINUTE
