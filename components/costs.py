@@ -80,6 +80,10 @@ NODE_POLL_SECONDS: Final = 10
 NODE_BEAT_SECONDS: Final = 10
 NODE_LOOK_SECONDS: Final = 30
 
+# From the decision to stop to the end of a node, beside its drain (fleet_control.spend_law: ALLOWANCE_S, LEAVING_S).
+ALLOWANCE_SECONDS: Final = 600
+LEAVING_SECONDS: Final = 150
+
 LOCAL_IMAGE_GB: Final = 0.5  # what still passes the NAT gateway at a boot with the image in the region's ECR
 FOREIGN_IMAGE_GB: Final = 15.0  # a model server's image (vLLM: about 10 GB compressed), pulled from elsewhere
 
@@ -272,6 +276,15 @@ def full_load_usd_per_hour(settings: Settings) -> float:
 def full_load_usd_per_month(settings: Settings) -> float:
     """What a month of 31 days costs at most, in USD: all of `full_load_usd_per_hour` in every hour of it."""
     return idle_usd_per_month(settings) + HOURS_PER_MONTH * full_load_usd_per_hour(settings)
+
+
+def stopping_usd(settings: Settings) -> float:
+    """What it costs at most to stop the whole cap while it works, in USD: per instance its drain, the rest of its
+    allowance, its leaving, and the boot of another by which its group may have replaced it meanwhile."""
+    seconds = settings.drain_seconds + ALLOWANCE_SECONDS + LEAVING_SECONDS
+    requests = settings.max_gpu_instances * node_requests_usd_per_hour(settings.region)
+    boot = per_boot_usd(settings.model.image, settings.network is None, settings.region)
+    return (full_load_usd_per_hour(settings) + requests) * seconds / 3600 + settings.max_gpu_instances * boot
 
 
 def days_at_full_load(settings: Settings) -> float:

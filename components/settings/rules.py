@@ -167,14 +167,18 @@ def model_fits(s: Any) -> Iterator[Fault]:
 
 def budget_pays_for_something(s: Any) -> Iterator[Fault]:
     """The budget must cover the fixed costs, a Capacity Reservation all month, and one hour of one instance at the
-    dearest on-demand price."""
-    fixed = costs.fixed_usd_of(s)
+    dearest on-demand price or what it costs to stop the whole cap, whichever is more: the cap may be at work when a
+    month begins."""
+    fixed, hour, stopping = costs.fixed_usd_of(s), costs.dearest_usd_per_hour(s), costs.stopping_usd(s)
     reserved = costs.reserved_usd_per_month(s.capacity_reservation, s.region)
-    name, hour = catalog.dearest(s.gpu_instance_types, s.region)
-    least = fixed + reserved + hour + costs.disk_usd_per_hour(s.advanced.disk_gib, s.region)
+    name, _ = catalog.dearest(s.gpu_instance_types, s.region)
+    least = fixed + reserved + max(hour, stopping)
     if s.monthly_budget_usd < least:
         held = f", {reserved:.2f} of reserved capacity" if reserved else ""
-        rule = f"must be at least {least:.2f}: {fixed:.2f} of fixed costs a month{held} and one hour of {name}"
+        for_gpus = f"one hour of {name}"
+        if stopping > hour:
+            for_gpus = f"{stopping:.2f} to stop {s.max_gpu_instances} x {name} that work when a month begins"
+        rule = f"must be at least {least:.2f}: {fixed:.2f} of fixed costs a month{held} and {for_gpus}"
         own = "raise it, or use an existing network: its own NAT gateway is most of the fixed costs"
         yield Fault("monthlyBudgetUsd", f"{s.monthly_budget_usd:g}", rule, own if s.network is None else "raise it")
 

@@ -53,4 +53,4 @@ def resume(
     allowed = ""
     if extra_usd:
         allowed = f"; ${extra_usd:.2f} more allowed, the budget of {before.known.month} is now ${budget_usd:.2f}"
-    typer.echo(f"resumed{allowed}; the controller takes over within a minute")
+    typer.echo(f"resumed{allowed}; the controller takes over within two minutes")

@@ -107,7 +107,7 @@ def stopped_and_resumed(shell: Shell) -> None:
     assert all("Launch" in group["suspended"] for group in status["groups"].values())
     resumed = shell.run(blocks(README, "Resume")[0])
     assert re.search(r"^stopped \(manual\) since .* ago\), by \S+: ", resumed, re.MULTILINE)
-    assert "resumed; the controller takes over within a minute" in resumed
+    assert "resumed; the controller takes over within two minutes" in resumed
     shell.run(TEN_MINUTES)
     status = json.loads(shell.run(".venv/bin/gpufleet twin status --json"))
     assert not any("Launch" in group["suspended"] for group in status["groups"].values())

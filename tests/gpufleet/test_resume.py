@@ -279,7 +279,7 @@ def test_the_command_shows_why_what_it_cost_and_what_waits_and_then_resumes(desk
         "cost of 2026-11: $60.00 spent + $50.00 committed, budget $150.00; since the stop: $0.75 (figures 10 s old)"
     )
     assert re.fullmatch(r"waits: 3 jobs, the oldest for (29|30) min", lines[2])
-    assert lines[3:] == ["resumed; the controller takes over within a minute"]
+    assert lines[3:] == ["resumed; the controller takes over within two minutes"]
     assert desk.row("latch")["by"] == "ana"
     assert desk.row("audit#5")["waiting"] == 3
 

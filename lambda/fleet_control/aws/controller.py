@@ -33,6 +33,9 @@ RUN_S = 120.0  # the next run starts within a minute, give or take; two minutes 
 KEPT_LOOKS = 6  # what is known is stored at every sixth look
 BLIND_LOOKS = 3  # a run that ends with so many failed looks in a row ends as an error, which raises the alarm
 RESERVE_S = 15.0  # a look is not begun with less time than this before the function's timeout
+# A guard's run that began before a resume may still suspend what it had noted before: Lambda ends it after a minute, and
+# the clock that the resume was written by may differ. What is resumed, and its note removed, after that stays resumed.
+LAST_STOP_S = 75.0
 STALE_S = 20.0  # what was seen longer ago (calls hung and were repeated) is not acted on
 
 
@@ -176,7 +179,8 @@ def _look(run: Run) -> bool:
     if run.at_rest and not (queue.waiting or queue.in_flight or rows.latched or resumable):
         return True
     hands = Hands(config, run.claim, run.outcome)
-    if resumable and not rows.latched and at >= run.free_at:
+    stopping_s = _stopping_s(rows, at) if resumable else 0.0
+    if resumable and not rows.latched and at >= run.free_at and not stopping_s:
         resume(hands, rows)
         run.reason = f"latch cleared: {'; '.join([*run.outcome.acts, *run.outcome.refusals])}"
         _log(run, {"generation": rows.generation})
@@ -191,6 +195,8 @@ def _look(run: Run) -> bool:
             raise SupersededError("a newer run took over before this one acted")
     if at < run.free_at:
         run.outcome.refusals.append(f"nothing changed: the run before acted {at - run.acted_at:.0f} s ago")
+    elif stopping_s:
+        run.outcome.refusals.append(f"nothing changed: a stop may still be under way for {stopping_s:.0f} s")
     elif not rows.latched and any(group.by_aws for group in sighting.groups.values()):
         lift_aws_own(hands, sighting.groups.values())
     elif not rows.latched:
@@ -201,6 +207,12 @@ def _look(run: Run) -> bool:
     _log(run, _numbers(decision, sighting, run.outcome), acted=bool(run.outcome.acts))
     _report(run, decision, sighting)
     return not rows.latched
+
+
+def _stopping_s(rows: store.Rows, at: float) -> float:
+    """For how long a stop that began before the latch was cleared may still go on; 0 if it is over, or is wanted."""
+    left = rows.latch_at + LAST_STOP_S - at
+    return left if not rows.latched and 0 < left <= 2 * LAST_STOP_S else 0.0  # more: written by a clock that is wrong
 
 
 def _reason(decision: Decision, rows: store.Rows, outcome: Outcome) -> str:

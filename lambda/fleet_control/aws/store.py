@@ -58,6 +58,11 @@ class Rows:
         """The latch's generation; 0 if it was never set."""
         return int(self.latch.get("generation", 0))
 
+    @property
+    def latch_at(self) -> float:
+        """When the fleet was stopped or resumed last; 0 if never."""
+        return float(self.latch.get("at", 0))
+
     def suspended(self, groups: Any) -> dict[str, list[str]]:
         """Processes the guard suspended, by group, for those of ``groups`` that still wait to be resumed."""
         recorded = self.latch.get("suspended") or {}
