@@ -33,7 +33,7 @@ RUN_S = 120.0  # the next run starts within a minute, give or take; two minutes 
 KEPT_LOOKS = 6  # what is known is stored at every sixth look
 BLIND_LOOKS = 3  # a run that ends with so many failed looks in a row ends as an error, which raises the alarm
 RESERVE_S = 15.0  # a look is not begun with less time than this before the function's timeout
-# A guard's run that began before a resume may still suspend what it noted before: Lambda ends it after a minute, and the
+# A guard's run that began before a resume may still suspend what it noted: Lambda ends it after a minute, and the
 # clock that the resume was written by may differ. What is resumed, and its note removed, after that stays resumed.
 LAST_STOP_S = 75.0
 STALE_S = 20.0  # what was seen longer ago (calls hung and were repeated) is not acted on
