@@ -10,7 +10,7 @@ from datetime import date
 import golden
 import pytest
 from fleet_control.aws import config as functions
-from fleet_control.spend_law import Reservation
+from fleet_control.spend_prices import Reservation
 from harness import Graph
 from inference_worker import config as node
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from fleet_control import spend_law
-from fleet_control.spend_law import Prices, Running, committed_usd
+from fleet_control.spend_law import committed_usd
+from fleet_control.spend_prices import Prices, Running
 from hypothesis import given
 from hypothesis import strategies as st
 

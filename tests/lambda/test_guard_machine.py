@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from aws_world import ON_DEMAND_GROUP, SPOT_GROUP
 from fleet_control.aws import accounting, runtime, scale_to_zero
-from fleet_control.spend_law import Latch, Ledger, Running, Situation
+from fleet_control.spend_law import Latch, Situation
+from fleet_control.spend_ledger import Ledger
+from fleet_control.spend_prices import Running
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aws_world import CONTROL, FLEET, JOBS, SPOT_GROUP, World
 from fleet_control.aws.scale_to_zero import GuardError
-from fleet_control.spend_law import reconciled
 from fleet_control.spend_ledger import Ledger, month_bounds
+from fleet_control.spend_meter import reconciled
 from fleet_functions import Functions
 
 MESSAGE = {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": "AWS Budget Notification"}}]}

@@ -18,8 +18,9 @@ from aws_world import (
     World,
 )
 from fleet_control.aws.scale_to_zero import GuardError
-from fleet_control.spend_law import Prices, meter
 from fleet_control.spend_ledger import Ledger, opened
+from fleet_control.spend_meter import meter
+from fleet_control.spend_prices import Prices
 from fleet_functions import Functions
 
 STOPPED = f"Scaled {SPOT_GROUP} to zero"

@@ -7,23 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fleet_control.spend_law import (
-    Latch,
-    Ledger,
-    Prices,
-    Reservation,
-    Running,
-    Situation,
-    committed_usd,
-    headroom_usd,
-    inside,
-    judge,
-    launch_usd,
-    meter,
-    must_warn,
-    raise_to,
-)
-from fleet_control.spend_ledger import month_bounds, opened
+from fleet_control.spend_law import Latch, Situation, committed_usd, headroom_usd, judge, launch_usd, must_warn
+from fleet_control.spend_ledger import Ledger, month_bounds, opened
+from fleet_control.spend_meter import meter, raise_to
+from fleet_control.spend_prices import Prices, Reservation, Running, inside
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

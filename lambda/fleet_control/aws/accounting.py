@@ -6,19 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..spend_law import (
-    Ledger,
-    committed_usd,
-    headroom_usd,
-    inside,
-    launch_usd,
-    meter,
-    must_warn,
-    raise_to,
-    reconciled,
-    unpaid_usd,
-)
-from ..spend_ledger import day_of, month_bounds
+from ..spend_law import committed_usd, headroom_usd, launch_usd, must_warn
+from ..spend_ledger import Ledger, day_of, month_bounds
+from ..spend_meter import meter, raise_to, reconciled, unpaid_usd
+from ..spend_prices import inside
 from . import history, nat, witness
 from .billing import budget_figure, daily_usd, due
 from .census import GAP_S, Census, take

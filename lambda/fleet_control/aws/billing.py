@@ -9,8 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from ..spend_law import Ledger, month_of
-from ..spend_ledger import day_of
+from ..spend_ledger import Ledger, day_of, month_of
 from . import runtime
 from .config import GuardConfig
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from ..spend_law import Ledger, Running
+from ..spend_ledger import Ledger
+from ..spend_prices import Running
 from .config import GuardConfig
 from .history import Life
 from .meter import Node

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any, TypeVar
 
 from ..scaling_types import Policy, Window
-from ..spend_law import Reservation
+from ..spend_prices import Reservation
 
 VARIABLE = "FLEET_CONTROL_CONFIG"
 T = TypeVar("T")

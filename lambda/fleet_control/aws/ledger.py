@@ -10,8 +10,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ..spend_law import Latch, Ledger, month_of
-from ..spend_ledger import month_bounds, opened
+from ..spend_law import Latch
+from ..spend_ledger import Ledger, month_bounds, month_of, opened
 from . import runtime, witness
 from .items import refused, write
 from .store import get

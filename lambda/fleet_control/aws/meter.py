@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..spend_law import Running
+from ..spend_prices import Running
 from . import runtime
 from .config import GuardConfig, GuardedFleet
 

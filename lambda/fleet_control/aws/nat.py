@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ..spend_law import Ledger, counted
-from ..spend_ledger import month_bounds
+from ..spend_ledger import Ledger, month_bounds
+from ..spend_meter import counted
 from . import runtime
 from .config import GuardConfig
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ..spend_law import Prices, Running
+from ..spend_prices import Prices, Running
 from . import runtime
 from .config import GuardConfig
 

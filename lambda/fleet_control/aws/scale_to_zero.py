@@ -13,7 +13,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ..spend_law import ALLOWANCE_S, Latch, Situation, judge, month_of
+from ..spend_law import ALLOWANCE_S, Latch, Situation, judge
+from ..spend_ledger import month_of
 from . import runtime, witness
 from .accounting import Figures, account, row_of
 from .backstop import unattended
