@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aws_world import CONTROL, FLEET, JOBS, ON_DEMAND_GROUP, SPOT_GROUP, FakeInstance, World
+from fleet_control.aws import history
 from fleet_control.aws.scale_to_zero import GuardError
 from fleet_control.spend_ledger import Ledger
 from fleet_functions import Functions
@@ -216,7 +217,7 @@ def test_a_gap_that_nobody_can_explain_meters_nothing(world: World, functions: F
 def test_a_history_too_long_to_read_meters_nothing(world: World, functions: Functions) -> None:
     functions.guard()
     world.at += 2 * HOUR
-    for _ in range(2001):
+    for _ in range(100 * history.PAGES + 1):
         world.told(SPOT_GROUP, "Launching a new EC2 instance.  Status Reason: no capacity", "Failed")
     with pytest.raises(GuardError, match="TooLongError"):
         functions.guard()

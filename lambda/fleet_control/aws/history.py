@@ -16,7 +16,7 @@ from typing import Any
 from . import runtime
 from .config import GuardedFleet
 
-PAGES = 20  # of a hundred activities each, per group: a launch and an end of a thousand instances
+PAGES = 50  # of a hundred activities each, per group, some seconds: a launch and an end of 2,500 instances
 _LAUNCH = re.compile(r"^Launching a new EC2 instance: (i-[0-9a-f]+)")
 _END = re.compile(r"^Terminating EC2 instance: (i-[0-9a-f]+)")
 
