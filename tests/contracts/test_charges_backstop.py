@@ -9,7 +9,7 @@ import pytest
 from gpufleet.demo.stage import Stage
 
 # The provider SDK warns about its own deprecated aliases when a service is imported; none is used here.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::DeprecationWarning:pulumi_aws")]
 
 ROOT = Path(__file__).resolve().parents[2]
 HOUR = 3600.0

@@ -144,7 +144,7 @@ def test_a_note_that_could_not_be_removed_charges_nothing_once_the_ledger_has_fo
     minutes(world, functions, 10)
     note = world.row(CONTROL, "instances")
     ends(world, one, world.at)
-    for _ in range(200):
+    for _ in range(130):  # the ledger forgets after two hours
         minutes(world, functions, 1)
         world.put(CONTROL, **note)
         one.forgotten = True

@@ -49,11 +49,9 @@ class Hour:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    one = World(Tables())
-    for name in ("now", "sleep", "client", "log"):
-        monkeypatch.setattr(runtime, name, getattr(one, name))
-    return one
+def dynamodb() -> Tables:
+    """In memory, where the request units are counted."""
+    return Tables()
 
 
 def hour(world: World, monkeypatch: pytest.MonkeyPatch, nodes: int, budget: float = 5000.0) -> Hour:

@@ -8,8 +8,15 @@ import pytest
 from aws_world import CONTROL, ON_DEMAND_GROUP, World
 from fleet_control.spend_ledger import Ledger
 from fleet_functions import Functions
+from tables import Tables
 
 GATEWAY = "nat-0123456789abcdef0"
+
+
+@pytest.fixture
+def dynamodb() -> Tables:
+    """In memory: there are hours of ticks."""
+    return Tables()
 
 
 @pytest.fixture
