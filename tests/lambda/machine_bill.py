@@ -11,7 +11,9 @@ in it, where
   already costs more than is left, then that (nothing can undo what is spent);
 - a month that begins with instances running may cost its fixed costs and stopping these, whatever its budget;
 - a machine that hangs obeys nobody but the guard and its group: what it costs while no guard has ticked for longer
-  than a stop may take is not promised.
+  than a stop may take is not promised;
+- committed for an instance is one life after the decision: if its group replaces it for its health before a guard has
+  ticked again, the replaced one drains beside the other, and what that costs until then is not promised.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import NoReturn
 
 ON_DEMAND = {"g5.xlarge": 1.006, "g6.4xlarge": 1.3232}
 DEAREST = max(ON_DEMAND.values())
@@ -76,11 +79,13 @@ class Steps:
 @dataclass
 class Bill:
     """``past``: what the first month had cost before ``since``, the first tick. ``spot``: the spot price as a share of
-    the on-demand price. ``fixed``: the fixed costs, dollars in 31 days. ``jobs``: completed, by month."""
+    the on-demand price. ``fixed``: the fixed costs, dollars in 31 days; ``stopped``: what they are while the fleet is
+    stopped. ``jobs``: completed, by month."""
 
     since: float
     past: float
     per_boot: float
+    stopped: float = STOPPED
     spans: list[Span] = field(default_factory=list)
     spot: Steps = field(default_factory=lambda: Steps([(0.0, 0.4)]))
     fixed: Steps = field(default_factory=lambda: Steps([(0.0, FIXED)]))
@@ -107,15 +112,14 @@ class Bill:
 
     def at_least(self, month: str, at: float) -> float:
         """What the month costs whatever is done from ``at`` on: its rest has its fixed costs, the lower ones."""
-        return (
-            self.of(month, at) + PER_JOB * self.jobs.get(month, 0.0) + fixed(max(0.0, bounds(month)[1] - at), STOPPED)
-        )
+        rest = fixed(max(0.0, bounds(month)[1] - at), self.stopped)
+        return self.of(month, at) + PER_JOB * self.jobs.get(month, 0.0) + rest
 
     def at_most(self, month: str, at: float, owed: int) -> float:
         """What the month costs if everything that runs or is owed is stopped now, as the documentation has it."""
         live = sum(ON_DEMAND[one.kind] + DISK for one in self.spans if one.ended is None) * STOP_S / 3600
         coming = owed * ((DEAREST + DISK) * STOP_S / 3600 + self.per_boot)
-        return self.at_least(month, at) + fixed(bounds(month)[1] - at, FIXED - STOPPED) + live + coming
+        return self.at_least(month, at) + fixed(bounds(month)[1] - at, FIXED - self.stopped) + live + coming
 
 
 class PromiseError(AssertionError):
@@ -134,6 +138,12 @@ class Promise:
     extra: dict[str, float] = field(default_factory=dict)
     lowered: bool = False
     before: float = 0.0
+    broken: PromiseError | None = None
+
+    def breaks(self, how: str) -> NoReturn:
+        """It is broken, and stays so, whoever catches the exception."""
+        self.broken = PromiseError(how)
+        raise self.broken
 
     def in_force(self, month: str) -> float:
         return max(self.budget, self.before if self.lowered else 0.0) + self.extra.get(month, 0.0)
@@ -171,7 +181,7 @@ class Promise:
         month = month or month_of(at)
         usd, excused = self.bill.at_least(month, at), self.excused.get(month, 0.0)
         if usd - excused > self.bound[month] + 1e-6:
-            raise PromiseError(
+            self.breaks(
                 f"{month} costs ${usd:.4f} (${excused:.4f} of it excused), bound ${self.bound[month]:.4f}: "
                 f"${usd - excused - self.bound[month]:.4f} over; budget ${self.budget:.4f}"
             )

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from aws_world import CONTROL, SPOT_GROUP
+from aws_world import CONTROL
 from fleet_control.aws import runtime
 from fleet_functions import Functions
 from machine_bill import (
@@ -20,6 +19,7 @@ from machine_bill import (
     FIXED,
     ON_DEMAND,
     PER_JOB,
+    STOP_S,
     STOPPED,
     Bill,
     Promise,
@@ -28,12 +28,8 @@ from machine_bill import (
     fixed,
     month_of,
 )
-from machine_fleet import Fleet
+from machine_events import Events
 from machine_world import LISTED_S, Frame, MachineWorld
-
-from gpufleet.operations import resume as resuming
-from gpufleet.operations import stop as stopping
-from gpufleet.operations.latch import LatchError
 
 HEARD = frozenset({"suspend", "terminate", "complete", "desired", "ec2-terminate"})  # what the guard may change
 CHANGES = HEARD | {"resume"}
@@ -44,12 +40,19 @@ class Cut(BaseException):
     """The run is over at once: its time is up, its machine is lost."""
 
 
-class Life(Fleet):
+class Life(Events):
     """``start``: the first tick; ``room``: dollars of the budget beyond the fixed costs; ``edge``: how many of them the
-    first month has left at the start."""
+    first month has left at the start; ``stopped``: the fixed costs of a fleet that is stopped."""
 
     def __init__(
-        self, start: float, room: float, edge: float, per_boot: float, lag_s: float = 0.0, pending_s: float = 0.0
+        self,
+        start: float,
+        room: float,
+        edge: float,
+        per_boot: float,
+        lag_s: float = 0.0,
+        pending_s: float = 0.0,
+        stopped: float = STOPPED,
     ) -> None:
         super().__init__(lag_s, pending_s)
         self.frames: list[Frame] = []
@@ -58,19 +61,19 @@ class Life(Fleet):
         self.by_hand: dict[str, set[str]] = {}
         self.world = MachineWorld(self)
         self.world.at = self.accepted_at = self.ticked_at = start
-        self.latch_changed = False
+        self.turned_at = self.decided_at = start  # when the latch was last set or cleared; was last written
         self.world.on_call = self.hear
         for group in self.world.groups.values():
             group.created = start
         budget, (first, end) = FIXED + room, bounds(month_of(start))
         past = max(0.0, budget - fixed(end - start) - edge) if start - first > 86_400 else 0.0  # see FIGURE_LAG_S
-        self.bill = Bill(start, past, per_boot)
+        self.bill = Bill(start, past, per_boot, stopped)
         self.promise = Promise(self.bill, budget, {month_of(start): budget})
         self.functions = Functions(self.world)
         guard = self.functions.guard_config
         guard |= {"monthly_usd": budget, "prices_usd_per_hour": dict(ON_DEMAND), "dearest_usd_per_hour": DEAREST}
         guard |= {"gpus": dict.fromkeys(ON_DEMAND, 1), "dearest_by_gpus": {"1": DEAREST}, "reconcile_daily": True}
-        guard |= {"fixed_usd_per_month": FIXED, "stopped_usd_per_month": STOPPED}
+        guard |= {"fixed_usd_per_month": FIXED, "stopped_usd_per_month": stopped}
         guard |= {"per_boot_usd": per_boot, "per_job_usd": PER_JOB}
         guard["fleets"][0] |= {"drain_s": DRAIN_S, "disk_usd_per_hour": DISK}
         self.up_cap(4)
@@ -95,7 +98,7 @@ class Life(Fleet):
         self, actor: str, step: Callable[[], Any], script: Iterable[tuple[int, str]] = (), *, tick: bool = True
     ) -> Any:
         """The run's answer, or the exception that ended it."""
-        frame = Frame(actor, self.at, LIMIT_S[actor], self.promise.budget, tick=tick)
+        frame = Frame(actor, self.at, LIMIT_S[actor], self.promise.budget, tick=tick, looked=self.at)
         for number, what in script:
             frame.script.setdefault(number, []).append(what)
         self.frames.append(frame)
@@ -107,6 +110,8 @@ class Life(Fleet):
             answer = error
         finally:
             self.frames.pop()
+        if self.promise.broken:
+            raise self.promise.broken  # the controller goes on whatever its look raises
         if actor == "guard" and tick and isinstance(answer, str):
             self._ticked(frame)
         self.promise.check(self.at)
@@ -149,9 +154,11 @@ class Life(Fleet):
         """What a script names."""
         {
             "guard": self.guard,
+            "a later guard": lambda: (self.pass_time(25), self.guard()),
             "controller": self.controller,
             "resume": self.resume,
             "stop": self.stop,
+            "stop and resume": lambda: (self.stop(), self.resume()),
             "slow": lambda: self.pass_time(25),
             "interrupt": lambda: self.interrupt(0),
         }[what]()
@@ -167,16 +174,17 @@ class Life(Fleet):
         record, bill = json.loads(row["record"]), self.bill.of(month, float(row["at"]))
         spent = row["spent_usd"] - record.get("job_usd", 0.0)
         waiting = max(0.0, self.world.row(CONTROL, "budget")["spent_usd"] - row["spent_usd"])  # for a spot price
-        if spent + waiting < bill - self._between(month) - 1e-6:
-            raise PromiseError(f"the ledger holds ${spent:.6f} + ${waiting:.6f}, the bill is ${bill:.6f}")
+        least = self.bill.of(month, min(float(row["at"]), frame.began))  # a late run knows what waits up to its moment
+        if spent + waiting < least - self._between(month) - 1e-6:
+            self.promise.breaks(f"the ledger holds ${spent:.6f} + ${waiting:.6f}, the bill is ${least:.6f}")
         metered = spent - record["raised_usd"]
         bill -= self.bill.past if month == month_of(self.bill.since) else 0.0
-        if self.latch_changed:  # the time since the tick before is charged as of a fleet that runs
-            self.slack, self.latch_changed = self.slack + fixed(frame.began - self.ticked_at, FIXED - STOPPED), False
+        if self.decided_at >= self.ticked_at:  # the time since the tick before is charged as of a fleet that runs
+            self.slack += fixed(frame.began - self.ticked_at, FIXED - self.bill.stopped)
         self.ticked_at = frame.began
         disks = len(self.bill.spans) * DISK / 60  # up to a minute before an instance runs and after it ended
         if self.exact and metered > bill * 1.01 + self.slack + disks:
-            raise PromiseError(f"the meter is at ${metered:.6f}, the bill is ${bill:.6f}")
+            self.promise.breaks(f"the meter is at ${metered:.6f}, the bill is ${bill:.6f}")
         if frame.budget == self.promise.budget and month == month_of(self.at):
             reserved = self.world.row(CONTROL, "budget").get("reserved_usd", 0)
             self.promise.known(self.at, self.owed(), float(reserved))
@@ -197,28 +205,66 @@ class Life(Fleet):
     def judge(self, call: tuple[Any, ...]) -> None:
         """A call, as it is made."""
         if self.who == "controller" and call[0] == "resume" and self.frame and self.frame.owes.get(call[1], 1) > 0:
-            raise PromiseError(f"resumed though its group still asked for instances: {call}")
+            self.promise.breaks(f"resumed though its group still asked for instances: {call}")
+        if self.who == "controller" and call[0] == "desired" and self.frame:
+            self._asks(call[1], call[2], self.frame)
         if self.who != "guard" or self.frame is None:
             return
         if call[0] in CHANGES - HEARD:
-            raise PromiseError(f"the guard may not do this: {call}")
+            self.promise.breaks(f"the guard may not do this: {call}")
         if call[0] == "desired" and (call[2] != 0 or not self.frame.read.get(call[1])):
-            raise PromiseError(f"only 0, and only after Launch reads back as suspended: {call}")
+            self.promise.breaks(f"only 0, and only after Launch reads back as suspended: {call}")
+
+    def _asks(self, name: str, number: int, frame: Frame) -> None:
+        """A controller asks its group for this many instances."""
+        if number <= self.world.groups[name].desired:
+            return
+        if self.latched and self.turned_at < frame.looked:
+            self.promise.breaks(f"{name} is asked for {number} though the fleet was stopped at {self.turned_at}")
+        if self.allowance() <= frame.looked:
+            self.promise.breaks(f"{name} is asked for {number} though no node may run: {self.allowance()}, {self.at}")
+
+    def row_changes(self, key: tuple[str, ...], before: dict[str, Any], after: dict[str, Any]) -> None:
+        """A row, as it is written."""
+        if key == ("latch",):
+            self.latch_changes(before, after)
+        elif key[0].startswith("ledger#") and before:
+            spent, more = (float(row["spent_usd"]["N"]) for row in (before, after))
+            if more < spent - 1e-6:
+                self.promise.breaks(f"{key[0]} falls from ${spent:.6f} to ${more:.6f}")
+        elif key[1:] == ("allowance",) and self.frame:
+            longer = float(after["until"]["N"]) > (float(before["until"]["N"]) if before else 0.0)
+            if longer and self.latched and self.turned_at < self.frame.began:
+                self.promise.breaks(f"the nodes of a fleet that is stopped may run on until {after['until']}")
+            if longer:
+                self._affords(self.frame.began)
+
+    def _affords(self, began: float) -> None:
+        """The nodes may run on: the month can pay for a stop that begins only now, whatever it takes."""
+        month = month_of(began)
+        live = [node for node in self.live() if node.span.began is not None and node.span.began <= began]
+        usd = self.bill.of(month, began) - self._between(month) + fixed(bounds(month)[1] - began)
+        usd += sum(ON_DEMAND[node.span.kind] + DISK for node in live) * STOP_S / 3600
+        usd -= self.promise.excused.get(month, 0.0)
+        if usd > self.promise.bound[month] + 1e-6:
+            self.promise.breaks(f"the nodes may run on, though to stop them costs ${usd:.4f} in {month}")
 
     def latch_changes(self, before: dict[str, Any], after: dict[str, Any]) -> None:
         """The latch row, as it is written."""
         was, now = (row.get("latched", {}).get("BOOL", False) for row in (before, after))
         older, newer = (int(row.get("generation", {}).get("N", 0)) for row in (before, after))
         if newer < older or (newer == older and was != now):
-            raise PromiseError(f"{self.who} changed the latch {was} -> {now}, generation {older} -> {newer}")
+            self.promise.breaks(f"{self.who} changed the latch {was} -> {now}, generation {older} -> {newer}")
         if was and not now and self.who != "operator":
             mine = self.who == "guard" and before["reason"]["S"] in ("budget", "exhausted")
             new = before["month"]["S"] != month_of(self.at) and self.functions.guard_config["resume_on_new_month"]
             if not (mine and new):
-                raise PromiseError(f"{self.who} cleared the latch {before}")
+                self.promise.breaks(f"{self.who} cleared the latch {before}")
         if was != now:
-            self.bill.fixed.set(self.at, STOPPED if now else FIXED)
-        self.latch_changed |= newer != older
+            self.turned_at = self.at
+            self.bill.fixed.set(self.at, self.bill.stopped if now else FIXED)
+        if newer != older:
+            self.decided_at = self.at
 
     @property
     def latch(self) -> dict[str, Any]:
@@ -235,88 +281,6 @@ class Life(Fleet):
             self.controller()
             self.pass_time(60)
 
-    # --- people -----------------------------------------------------------------------------------------------------
-    def by(self, step: Callable[[], Any]) -> None:
-        """An operator does something, whatever else is under way."""
-        actor, frames, self.actor, self.frames = self.actor, self.frames, "operator", []
-        try:
-            step()
-        finally:
-            self.actor, self.frames = actor, frames
-
-    def resume(self, extra_usd: float = 0.0) -> None:
-        def step() -> None:
-            try:
-                resuming.resume(self.world.db, CONTROL, "ann", self.at, extra_usd)
-            except LatchError:
-                return
-            self.promise.allow(extra_usd, self.at)
-
-        self.by(step)
-
-    def stop(self) -> None:
-        def step() -> None:
-            with suppress(LatchError):
-                stopping.stop(self.world.db, CONTROL, "ann", self.at)
-
-        self.by(step)
-
-    def jobs(self, number: float) -> None:
-        self.backlog += number
-
-    def up_budget(self, budget: float) -> None:
-        self.functions.guard_config["monthly_usd"] = budget
-        self.promise.up(budget, self.at)
-
-    def up_cap(self, cap: int) -> None:
-        self.functions.guard_config["fleets"][0]["cap"] = cap
-        self.functions.controller_config["policy"]["cap"] = cap
-        for group in self.world.groups.values():
-            group.max, group.desired = cap, min(group.desired, cap)
-
-    def up_template(self, broken: bool) -> None:
-        for group in self.world.groups.values():
-            group.template = str(int(group.template) + 1)
-        self.broken |= {self.world.groups[SPOT_GROUP].template} if broken else set()
-
-    def suspend_by_hand(self, name: str, process: str) -> None:
-        """An operator suspends what nobody else has."""
-        group = self.world.groups[name]
-        if process not in group.suspended:
-            group.suspended.add(process)
-            self.by_hand.setdefault(name, set()).add(process)
-
-    # --- AWS --------------------------------------------------------------------------------------------------------
-    def interrupt(self, index: int) -> None:
-        """AWS takes a spot instance back."""
-        if mine := [node for node in self.serving() if node.one.spot]:
-            one = mine[index].one
-            self.world.leaves(one, f"Terminating EC2 instance: {one.id}", "SpotInstanceTermination")
-
-    def replace(self, index: int) -> None:
-        """A group replaces an instance that fails its health check: it drains, another one is launched."""
-        if mine := self.serving():
-            one = mine[index].one
-            one.state = "Terminating:Wait"
-            self.world.told(one.group, f"Terminating EC2 instance: {one.id}", "InProgress", "a health check")
-
-    def hang(self, index: int, *, speaks: bool = False) -> None:
-        """A node obeys nobody any more; with ``speaks`` its worker goes on to extend its hook."""
-        if mine := self.live():
-            mine[index].hung, mine[index].speaks = True, speaks
-
-    def suspend_by_aws(self, name: str) -> None:
-        """Launches have failed for a day."""
-        group = self.world.groups[name]
-        if "Launch" not in group.suspended:
-            group.suspended.add("Launch")
-            group.by_aws.add("Launch")
-
-    def spot_price(self, share: float) -> None:
-        if share != self.bill.spot.at(self.at):
-            self.bill.spot.set(self.at, share)
-            self.exact = False  # the highest since the last tick is charged
-
     # --- what must hold in the end ----------------------------------------------------------------------------------
     def calm(self) -> None:
         """Nothing fails any more; a while later nothing is stuck."""
@@ -325,20 +289,21 @@ class Life(Fleet):
         while self.at - since < 600:
             answer = self.guard()
             if not isinstance(answer, str):
-                raise PromiseError(f"a tick failed though nothing was refused: {answer!r}")
+                self.promise.breaks(f"a tick failed though nothing was refused: {answer!r}")
             if self.latched != state:
                 since, state = self.at, self.latched
             stopped_at = (stopped_at or self.at) if self.latched else None
-            answer = self.controller()
-            if isinstance(answer, Exception):
-                raise PromiseError(f"a look failed though nothing was refused: {answer!r}")
+            lines = len(self.world.logs)
+            self.controller()
+            if failed := [line for line in self.world.logs[lines:] if line["event"] == "look-failed"]:
+                self.promise.breaks(f"a look failed though nothing was refused: {failed[0]['reason']}")
             self.pass_time(60)
             if stopped_at is not None and self.at - stopped_at > DRAIN_S + 180 and self.live():
-                raise PromiseError(f"{len(self.live())} still run {self.at - stopped_at:.0f} s after the stop")
+                self.promise.breaks(f"{len(self.live())} still run {self.at - stopped_at:.0f} s after the stop")
         for name, group in self.world.groups.items():
             if self.latched and (group.desired or "Launch" not in group.suspended):
-                raise PromiseError(f"latched, but {name} asks for {group.desired}, suspended {group.suspended}")
+                self.promise.breaks(f"latched, but {name} asks for {group.desired}, suspended {group.suspended}")
             if not self.latched and group.suspended - self.by_hand.get(name, set()) - {"AZRebalance"}:
-                raise PromiseError(f"{name} is suspended without a latch: {group.suspended}; {self.latch}")
+                self.promise.breaks(f"{name} is suspended without a latch: {group.suspended}; {self.latch}")
             if self.by_hand.get(name, set()) - group.suspended:
-                raise PromiseError(f"{name} was resumed though people suspended it: {self.by_hand[name]}")
+                self.promise.breaks(f"{name} was resumed though people suspended it: {self.by_hand[name]}")

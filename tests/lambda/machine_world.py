@@ -32,6 +32,7 @@ class Frame:
     calls: int = 0
     read: dict[str, bool] = field(default_factory=dict)
     owes: dict[str, int] = field(default_factory=dict)
+    looked: float = 0.0
 
 
 class Machine(Protocol):
@@ -45,22 +46,21 @@ class Machine(Protocol):
     @property
     def frame(self) -> Frame | None: ...
     def judge(self, call: tuple[Any, ...]) -> None: ...
-    def latch_changes(self, before: dict[str, Any], after: dict[str, Any]) -> None: ...
+    def row_changes(self, key: tuple[str, ...], before: dict[str, Any], after: dict[str, Any]) -> None: ...
     def pass_time(self, seconds: float) -> None: ...
     def report(self) -> None: ...
     def launched(self, one: FakeInstance) -> None: ...
 
 
 class _Rows(Tables):
-    """Tables that show every change of the latch."""
+    """Tables that show every change of a row before it counts."""
 
-    def __init__(self, watch: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
+    def __init__(self, watch: Callable[[tuple[str, ...], dict[str, Any], dict[str, Any]], None]) -> None:
         super().__init__()
         self.watch = watch
 
     def _write(self, table: str, key: tuple[str, ...], item: dict[str, Any]) -> None:
-        if key == ("latch",):
-            self.watch(self.rows[table].get(key, {}), item)
+        self.watch(key, self.rows[table].get(key, {}), item)
         super()._write(table, key, item)
 
 
@@ -130,7 +130,7 @@ class MachineWorld(World):
 
     def __init__(self, life: Machine) -> None:
         self.life = life
-        super().__init__(_Rows(life.latch_changes))
+        super().__init__(_Rows(life.row_changes))
         self.calls = _Recorder(life.judge)
 
     def answers(self) -> Any:
@@ -139,6 +139,8 @@ class MachineWorld(World):
     def sleep(self, seconds: float) -> None:
         self.life.pass_time(seconds)
         self.life.report()
+        if self.life.frame is not None:
+            self.life.frame.looked = self.at
 
     def add(self, group: str, **more: Any) -> FakeInstance:
         one = super().add(group, type=self.life.kind, **more)

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 from aws_world import ON_DEMAND_GROUP, SPOT_GROUP
-from fleet_control.aws import accounting, runtime, scale_to_zero
+from fleet_control.aws import accounting, runtime, scale_to_zero, stop
+from fleet_control.aws.tick import Tick
 from fleet_control.spend_law import Latch, Situation
 from fleet_control.spend_ledger import Ledger
 from fleet_control.spend_prices import Running
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from machine_bill import DEAREST, DISK, FIXED, STOP_S, bounds, month_of
+from machine_bill import DEAREST, DISK, FIXED, STOP_S, STOPPED, bounds, month_of
 from machine_life import CHANGES, CONTROL, Life
 
 STARTS = [
@@ -29,9 +30,22 @@ STARTS = [
     datetime(2026, 12, 31, 23, 30, tzinfo=UTC),
     datetime(2026, 12, 1, 0, 0, 30, tzinfo=UTC),
 ]
-# What happens at a run's calls, by their numbers: refused, its answer lost, the run cut; or something else meanwhile.
-WHATS = ["before", "after", "cut", "guard", "controller", "resume", "stop", "slow", "interrupt"]
-SCRIPTS = st.lists(st.tuples(st.integers(1, 36), st.sampled_from(WHATS)), max_size=3)
+# What happens at a run's calls: refused, its answer lost, the run cut; or something else meanwhile.
+WHATS = [
+    "before", "after", "cut", "guard", "a later guard", "controller", "resume", "stop", "stop and resume", "slow",
+    "interrupt",
+]  # fmt: skip
+STEPS = st.lists(st.tuples(st.sampled_from([0, 0, 1, 2, 9]), st.sampled_from(WHATS)), max_size=4)
+
+
+def _at_calls(first: int, steps: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """What happens by the numbers of the calls; each step comes so many calls after the one before."""
+    numbers = itertools.accumulate((gap for gap, _ in steps), initial=first)
+    return [(number, what) for number, (_, what) in zip(list(numbers)[1:], steps, strict=True)]
+
+
+# Troubles come together: what happens at one call or at those right after it.
+SCRIPTS = st.builds(_at_calls, st.integers(1, 30), STEPS)
 OUTAGES = [
     "everything", "ec2", "autoscaling", "dynamodb", "cloudwatch", "sns", "budgets", "terminate_instances",
     "describe_instances", "suspend_processes", "set_desired_capacity", "complete_lifecycle_action",
@@ -60,6 +74,20 @@ def _edge(left: float) -> Callable[[Life], None]:
     return edit
 
 
+def launch_dear(life: Life) -> None:
+    """From now on the dear type is launched, but not in the place of a cheap one: what is committed for an instance is
+    at the price of its own type, for its replacement too."""
+    if all(node.one.type == "g6.4xlarge" for node in life.live()):
+        life.kind = "g6.4xlarge"
+
+
+def make_dear(life: Life) -> None:
+    """From now on everything costs as much, and takes as long, as it may."""
+    launch_dear(life)
+    life.job_s, life.slow_s = 290.0, 110.0
+    life.spot_price(1.0)
+
+
 AWS: dict[str, Callable[[Life], Any]] = {
     "takes a spot instance": lambda life: life.interrupt(0),
     "takes all spot instances": lambda life: [life.interrupt(0) for _ in life.serving()],
@@ -70,7 +98,7 @@ AWS: dict[str, Callable[[Life], Any]] = {
     "suspends again": lambda life: setattr(life.world, "suspends", True),
     "has no capacity": lambda life: setattr(life.world, "delivers", False),
     "has capacity": lambda life: setattr(life.world, "delivers", True),
-    "launches the dear type": _set(kind="g6.4xlarge"),
+    "launches the dear type": launch_dear,
     "asks 30 % for spot": lambda life: life.spot_price(0.3),
     "asks 100 % for spot": lambda life: life.spot_price(1.0),
     "suspends spot": lambda life: life.suspend_by_aws(SPOT_GROUP),
@@ -115,12 +143,15 @@ class GuardMachine(RuleBasedStateMachine):
     @initialize(
         start=st.sampled_from(STARTS),
         room=st.sampled_from([6.0, 30.0]),
-        edge=st.floats(0.7, 6.0),
+        edge=st.one_of(st.floats(0.7, 1.5), st.floats(0.7, 6.0)),
         per_boot=st.sampled_from([0.0, 0.0225, 0.675]),
         lag=st.sampled_from([0.0, 8.0]),
         pending=st.sampled_from([0.0, 12.0]),
         delivers=st.sampled_from([True, True, False]),
         resumes=st.sampled_from([True, True, False]),
+        suspends=st.sampled_from([True, True, True, False]),
+        stopped=st.sampled_from([STOPPED, FIXED]),
+        dear=st.booleans(),
         jobs=st.sampled_from([0, 40, 100_000]),
     )
     def begin(
@@ -133,13 +164,19 @@ class GuardMachine(RuleBasedStateMachine):
         pending: float,
         delivers: bool,
         resumes: bool,
+        suspends: bool,
+        stopped: float,
+        dear: bool,
         jobs: int,
     ) -> None:
         """Seven minutes of an ordinary life, if there are jobs: some nodes have booted."""
         life = self._life = Life(
-            start.timestamp(), max(room, least_usd(per_boot) - FIXED), edge, per_boot, lag, pending
+            start.timestamp(), max(room, least_usd(per_boot) - FIXED), edge, per_boot, lag, pending, stopped
         )
         life.world.delivers, life.functions.guard_config["resume_on_new_month"] = delivers, resumes
+        life.world.suspends = suspends
+        if dear:
+            make_dear(life)
         life.install()
         life.jobs(jobs)
         life.minutes(7 if jobs else 0)
@@ -160,13 +197,66 @@ class GuardMachine(RuleBasedStateMachine):
     def look(self, script: list[tuple[int, str]], looks: int) -> None:
         self.life.controller(looks, script)
 
+    @rule(
+        left=st.sampled_from([None, 0.7, 1.4, 5.0]),
+        minutes=st.sampled_from([0, 5, 7, 12]),
+        famine=st.booleans(),
+        looks=st.sampled_from([0, 1, 3]),
+        first=st.sampled_from([None, "takes all spot instances"]),
+        silence=st.sampled_from([STOP_S, STOP_S, 400.0]),
+        script=SCRIPTS,
+    )
+    def the_worst(
+        self,
+        left: float | None,
+        minutes: int,
+        famine: bool,
+        looks: int,
+        first: str | None,
+        silence: float,
+        script: list[tuple[int, str]],
+    ) -> None:
+        """Minutes at the edge of the budget, without capacity if there is a famine; then no guard, for as long as a
+        stop may take, in the dearest of hours."""
+        life = self.life
+        ordinary = life.kind, life.job_s, life.slow_s, life.world.delivers, life.bill.spot.at(life.at)
+        if left is not None:
+            life.jobs(100_000)
+            life.resume()
+            _edge(left)(life)
+        make_dear(life)
+        life.world.delivers = not famine
+        life.minutes(minutes)
+        if looks:
+            life.controller(looks)
+        life.world.delivers = True
+        if first:
+            AWS[first](life)
+        life.pass_time(silence)
+        life.guard(script)
+        life.kind, life.job_s, life.slow_s, life.world.delivers = ordinary[:4]
+        life.spot_price(ordinary[4])
+
+    @rule(
+        what=st.sampled_from(["stop", "resume"]),
+        number=st.integers(1, 22),
+        then=st.sampled_from(["before", "after", "cut"]),
+        script=SCRIPTS,
+    )
+    def minds_change(self, what: str, number: int, then: str, script: list[tuple[int, str]]) -> None:
+        """In the middle of the run that carries a decision out people decide otherwise, the controller looks at once,
+        and the run ends badly."""
+        otherwise = {"stop": "resume", "resume": "stop"}[what]
+        PEOPLE[what](self.life)
+        self.life.guard([(number, otherwise), (number, "controller"), (number + 1, then), *script])
+
     @rule()
     def twice(self) -> None:
         """A second tick at the same moment changes nothing more."""
         life = self.life
         life.guard()
         calls, told, latch = len(life.world.calls), len(life.world.published), life.latch
-        complete = isinstance(life.guard(), str)
+        complete = isinstance(life.guard(), str) and life.world.suspends  # else it asks for it again
         again = [call for call in life.world.calls[calls:] if call[0] in CHANGES]
         assert not complete or (again, life.latch) == ([], latch), again
         assert len(life.world.published) == told
@@ -247,7 +337,7 @@ def test_a_dear_evening_ends_within_the_budget(monkeypatch: pytest.MonkeyPatch) 
 
 def test_if_nothing_were_committed_it_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounting, "committed_usd", lambda *_: 0.0)
-    with pytest.raises(AssertionError, match="over; budget"):
+    with pytest.raises(AssertionError, match=r"over; budget|the nodes may run on"):
         dear_evening(monkeypatch)
 
 
@@ -288,12 +378,28 @@ def what_has_ended_is_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounting, "meter", careless)
 
 
+def what_is_suspended_is_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop, "record_suspended", lambda *_: True)
+
+
+def a_stop_extends_the_allowance(monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out = scale_to_zero._stop
+
+    def generous(tick: Tick, *rest: Any) -> str:
+        scale_to_zero._carry_on(tick)
+        return carry_out(tick, *rest)
+
+    monkeypatch.setattr(scale_to_zero, "_stop", generous)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("sabotage", "verdict"),
     [
         (a_manual_stop_ends_with_its_month, "cleared the latch"),
-        (what_has_ended_is_not_charged, "the (ledger|meter)"),
+        (what_has_ended_is_not_charged, "the (ledger|meter)|ledger#"),
+        (what_is_suspended_is_not_noted, "is suspended without a latch"),
+        (a_stop_extends_the_allowance, "of a fleet that is stopped may run on"),
     ],
 )
 def test_a_guard_that_breaks_its_promise_is_found_out(

@@ -201,8 +201,8 @@ def test_committed_holds_the_reservation_to_the_end_of_the_month() -> None:
     here, beside = node("i-1", NOV, reservation="cr-1", disk_usd_per_hour=0.01), node("i-2", NOV)
     rest = (2 * 1.006 + 36 / 744) * 15 * 24
     assert committed_usd([], [], RESERVING, at) == pytest.approx(rest)
-    expected = rest + (0.01 + 1.006) * 1050 / 3600 + 2 * 0.05
-    assert committed_usd([here, beside], [], RESERVING, at) == pytest.approx(expected), "its seconds are in the rest"
+    expected = rest + (0.01 + 1.222 + 1.006 + 1.212) * 1050 / 3600 + 2 * 0.05
+    assert committed_usd([here, beside], [], RESERVING, at) == pytest.approx(expected), "a replacement may land outside"
     owed = [(1, 300, 0.01)]
     assert committed_usd([], owed, RESERVING, at) > rest, "what is still to come may land outside: in full"
 
@@ -238,11 +238,13 @@ def test_a_reservation_never_makes_a_month_cheaper_than_its_use(
 def test_committed_counts_what_is_owed_and_the_rest_of_the_month() -> None:
     at = NOV + 15 * 24 * HOUR
     running = [node("i-1", NOV, drain_s=300), node("i-2", NOV, at)]
-    # drain 300 s + allowance 600 s + 150 s to leave, at $1.006, and the boot of a replacement; owed: the same at the
-    # dearest price that may launch, and its own boot.
-    expected = 1.006 * 1050 / 3600 + 0.05 + 2 * (1.222 * 1050 / 3600 + 0.1) + 36 * 360 / 744
+    # drain 300 s + allowance 600 s + 150 s to leave, at $1.006, and for its replacement at the dearest price that may
+    # launch, with a boot; owed: the dearest for both, and two boots.
+    expected = (1.006 + 1.212) * 1050 / 3600 + 0.05 + 2 * (2 * 1.222 * 1050 / 3600 + 0.1) + 36 * 360 / 744
     assert committed_usd(running, [(2, 300, 0.01), (-1, 300, 0.0)], PRICES, at) == pytest.approx(expected)
-    assert launch_usd(PRICES, 300, 0.01) == pytest.approx(0.1 + 1.222 * (600 + 1050) / 3600)
+    assert launch_usd(PRICES, 300, 0.01) == pytest.approx(0.1 + 1.222 * (600 + 2 * 1050) / 3600)
+    unlisted = node("i-3", NOV, type="p9.huge", drain_s=300)
+    assert committed_usd([unlisted], [], PRICES, at) == pytest.approx(2 * 1.861 * 1050 / 3600 + 0.05 + 36 * 360 / 744)
 
 
 def test_another_source_only_raises_the_ledger_of_its_month() -> None:
