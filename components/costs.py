@@ -280,12 +280,14 @@ def full_load_usd_per_month(settings: Settings) -> float:
 
 
 def stopping_usd(settings: Settings) -> float:
-    """What it costs at most to stop the whole cap while it works, in USD: per instance its drain, the rest of its
-    allowance, its leaving, and the boot of another by which its group may have replaced it meanwhile."""
-    seconds = settings.drain_seconds + ALLOWANCE_SECONDS + LEAVING_SECONDS
-    requests = settings.max_gpu_instances * node_requests_usd_per_hour(settings.region)
+    """What it costs at most to stop the whole cap while it works, in USD: each instance's drain, the rest of its
+    allowance and its leaving; and as much again at the dearest price and a boot, as its group may have replaced it
+    meanwhile (`committed` in docs/budget.md)."""
+    cap, hours = settings.max_gpu_instances, (settings.drain_seconds + ALLOWANCE_SECONDS + LEAVING_SECONDS) / 3600
     boot = per_boot_usd(settings.model.image, settings.network is None, settings.region)
-    return (full_load_usd_per_hour(settings) + requests) * seconds / 3600 + settings.max_gpu_instances * boot
+    hourly = full_load_usd_per_hour(settings) + cap * dearest_usd_per_hour(settings)
+    hourly += 2 * cap * node_requests_usd_per_hour(settings.region)
+    return hourly * hours + cap * boot
 
 
 def days_at_full_load(settings: Settings) -> float:

@@ -15,8 +15,10 @@ on-demand price. Other sources (AWS Budgets, Cost Explorer) can only raise the l
 
 *Committed.* If everything were stopped now, each running instance would still cost its drain, the rest of the allowance
 its node may run on without hearing from the guard, and the time it takes to leave, at the on-demand price even for
-spot; and a boot, for until the stop its group replaces what is taken from it, unasked. So would each instance that was
-asked for and is still owed. The fixed costs and the reserved capacity of the rest of the month cannot be stopped.
+spot. Until the stop its group replaces what fails or is taken from it, unasked, while the other may still drain, and
+nobody knows by which type: so as much again at the dearest price, and a boot. An instance that was asked for and is
+still owed costs as much, and its own boot. The fixed costs and the reserved capacity of the rest of the month cannot be
+stopped.
 
 *Trip* when spent + committed >= budget: then the month ends at or under the budget. A launch is admitted only while
 the worst it can cost (boot and one job, then all of the above) fits under what is left. When jobs wait, nothing runs
@@ -43,10 +45,9 @@ LEAVING_S = 150.0
 BOOT_AND_JOB_S = 600.0  # a launch is worth it only if it can boot (240 s by default) and serve a job of some minutes
 
 
-def instance_committed_usd(usd_per_hour: float, drain_s: float, per_boot: float) -> float:
-    """What one instance still costs from the decision to stop it: drain, rest of the allowance, leaving; and the boot
-    of another, by which its group may have replaced it meanwhile."""
-    return usd_per_hour * (drain_s + ALLOWANCE_S + LEAVING_S) / 3600 + per_boot
+def stop_s(drain_s: float) -> float:
+    """Seconds from the decision to stop an instance to its end, at most: drain, rest of the allowance, leaving."""
+    return drain_s + ALLOWANCE_S + LEAVING_S
 
 
 def committed_usd(
@@ -58,21 +59,25 @@ def committed_usd(
     _, end = month_bounds(month_of(at))
     live = [one for one in instances if one.ended_at is None]
     reserved = inside(live, prices)
-    hourly = {one.id: one.disk_usd_per_hour if one.id in reserved else prices.stopping(one) for one in live}
-    running = sum(instance_committed_usd(hourly[one.id], one.drain_s, prices.per_boot) for one in live)
-    coming = sum(
-        max(0, number) * (instance_committed_usd(prices.launching + disk, drain_s, prices.per_boot) + prices.per_boot)
-        for number, drain_s, disk in owed
-    )
+    running = 0.0
+    for one in live:
+        own = one.disk_usd_per_hour if one.id in reserved else prices.stopping(one)
+        successor = max(prices.stopping(one), prices.launching + one.disk_usd_per_hour)
+        running += (own + successor) * stop_s(one.drain_s) / 3600 + prices.per_boot
+    coming = sum(max(0, number) * 2 * _launched_usd(prices, drain_s, disk) for number, drain_s, disk in owed)
     rest_of_month = (prices.fixed_per_hour + prices.reserved_per_hour) * (end - at) / 3600
     return running + coming + rest_of_month
 
 
+def _launched_usd(prices: Prices, drain_s: float, disk_usd_per_hour: float) -> float:
+    """What an instance costs that is launched now and stopped at once: it may be of the dearest type."""
+    return prices.per_boot + (prices.launching + disk_usd_per_hour) * stop_s(drain_s) / 3600
+
+
 def launch_usd(prices: Prices, drain_s: float, disk_usd_per_hour: float) -> float:
     """The worst one more launch can cost: boot and one job at the dearest price, then what stopping it costs."""
-    usd_per_hour = prices.launching + disk_usd_per_hour
-    stop_usd = instance_committed_usd(usd_per_hour, drain_s, prices.per_boot)
-    return prices.per_boot + usd_per_hour * BOOT_AND_JOB_S / 3600 + stop_usd
+    boot_and_job = (prices.launching + disk_usd_per_hour) * BOOT_AND_JOB_S / 3600
+    return boot_and_job + 2 * _launched_usd(prices, drain_s, disk_usd_per_hour)
 
 
 def headroom_usd(spent: float, committed: float, budget: float) -> float:

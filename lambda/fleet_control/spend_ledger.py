@@ -14,9 +14,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Paid:
-    """How far one instance is paid. ``usd_per_hour``: its price at the last tick, disk apart. ``spot``: its pool.
-    ``unpriced``: it is paid no further until its spot price is known; ``usd_per_hour`` is the most that it can be.
-    ``ended``: no more to come.
+    """How far one instance is paid. ``usd_per_hour``: its price at the last tick, disk apart; ``most_usd_per_hour``:
+    what it can be at the most, on demand. ``spot``: its pool. ``unpriced``: it is paid no further until its spot price
+    is known. ``ended``: no more to come.
     """
 
     launched_at: float
@@ -25,6 +25,7 @@ class Paid:
     disk_usd_per_hour: float = 0.0
     spot: bool = False
     unpriced: bool = False
+    most_usd_per_hour: float = 0.0
     ended: bool = False
 
 
@@ -121,9 +122,9 @@ def _amount(value: Any) -> float:
 
 
 def _paid(row: Any) -> Paid:
-    launched_at, until, usd, disk, spot, unpriced, ended = row
+    launched_at, until, usd, disk, spot, unpriced, most, ended = row
     amounts = (_amount(launched_at), _amount(until), _amount(usd), _amount(disk))
-    return Paid(*amounts, bool(spot), bool(unpriced), bool(ended))
+    return Paid(*amounts, bool(spot), bool(unpriced), _amount(most), bool(ended))
 
 
 def opened(at: float) -> Ledger:

@@ -76,14 +76,15 @@ def _charge(
                 new_boots.append((one.launched_at, prices.per_boot))
         if before is None:
             continue
-        waits = one is not None and name not in reserved and prices.waits_for_a_quote(one)
-        if one is not None and waits and now <= at and not before.ended:
-            paid[name] = replace(before, usd_per_hour=prices.list_price(one.type), unpriced=True)
-            continue
-        current = before.usd_per_hour
+        rate = before.most_usd_per_hour  # if nobody says any more what it cost
         if one is not None:
-            current = 0.0 if name in reserved else prices.running(one)
-        rate = current if before.unpriced and one is not None else max(before.usd_per_hour, current)
+            free = name in reserved
+            current, most = (0.0, 0.0) if free else (prices.running(one), prices.list_price(one.type))
+            if not free and prices.waits_for_a_quote(one) and now <= at and not before.ended:
+                paid[name] = replace(before, most_usd_per_hour=most, unpriced=True)
+                continue
+            rate = current if before.unpriced else max(before.usd_per_hour, current)
+            before = replace(before, usd_per_hour=current, most_usd_per_hour=most, unpriced=False)
         gone_at = ends.get(name) if one is None else one.ended_at
         over = one is None or gone_at is not None
         until = _payable(before, over, now if gone_at is None else min(gone_at, now), at, end)
@@ -91,7 +92,7 @@ def _charge(
         by_pool[before.spot] += hours * rate
         disk_usd += hours * before.disk_usd_per_hour
         ended = over if now <= at and not late else before.ended  # a late tick knows no better
-        paid[name] = replace(before, until=until, usd_per_hour=current, unpriced=False, ended=ended)
+        paid[name] = replace(before, until=until, unpriced=False, ended=ended)
         if one is None and at - until > FORGET_S:
             del paid[name]
     hours = max(0.0, at - ledger.metered_at) / 3600
@@ -116,11 +117,12 @@ def _belongs(one: Running, start: float, at: float) -> bool:
 
 
 def _payable(before: Paid, over: bool, last: float, at: float, end: float) -> float:
-    """Up to when an instance is to be paid that was seen until ``last``: a minute at least, and within the month. What
-    is over and was paid as such is paid."""
+    """Up to when an instance is to be paid that was seen until ``last``, within the month. One that is over has a minute
+    at least, unless it was paid as such."""
     if before.ended and over:
-        last = before.until
-    return max(before.until, min(max(min(last, at), before.launched_at + MINIMUM_S), end))
+        return before.until
+    least = before.launched_at + MINIMUM_S if over else 0.0
+    return max(before.until, min(max(min(last, at), least), end))
 
 
 def counted(ledger: Ledger, usd: float, to: float) -> Ledger:
@@ -137,9 +139,14 @@ def counted(ledger: Ledger, usd: float, to: float) -> Ledger:
 
 
 def unpaid_usd(ledger: Ledger, at: float) -> float:
-    """The most that is still to be paid for what waits for a spot price, up to ``at``."""
+    """The most that is still to be paid for what waits for a spot price, up to ``at``; a minute at least."""
     waiting = [paid for paid in ledger.instances.values() if paid.unpriced]
-    return sum((one.usd_per_hour + one.disk_usd_per_hour) * max(0.0, at - one.until) / 3600 for one in waiting)
+    return sum(
+        (one.most_usd_per_hour + one.disk_usd_per_hour)
+        * max(0.0, max(at, one.launched_at + MINIMUM_S) - one.until)
+        / 3600
+        for one in waiting
+    )
 
 
 def raise_to(ledger: Ledger, figure_usd: float, month: str) -> Ledger:

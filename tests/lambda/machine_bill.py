@@ -2,7 +2,7 @@
 
 The bill is made from the instances' own history: from running to their end, 60 s at least, at the on-demand price or
 the spot price that was in effect, with the disk, an estimate per boot and per job, and the fixed costs by the clock
-since the first tick, less while the fleet is stopped.
+since the first tick, less while the fleet is stopped. Of what still runs only the seconds so far are in it.
 
 The promise of a month, exactly: its bill is at most the highest budget (with what was allowed on top) that was in force
 in it, where
@@ -11,9 +11,7 @@ in it, where
   already costs more than is left, then that (nothing can undo what is spent);
 - a month that begins with instances running may cost its fixed costs and stopping these, whatever its budget;
 - a machine that hangs obeys nobody but the guard and its group: what it costs while no guard has ticked for longer
-  than a stop may take is not promised;
-- committed for an instance is one life after the decision: if its group replaces it for its health before a guard has
-  ticked again, the replaced one drains beside the other, and what that costs until then is not promised.
+  than a stop may take is not promised.
 """
 
 from __future__ import annotations
@@ -99,7 +97,7 @@ class Bill:
         for one in self.spans:
             if one.began is not None and one.began < until:
                 usd += self.per_boot if one.began >= start else 0.0
-                last = max(at if one.ended is None else min(one.ended, at), one.began + MINIMUM_S)
+                last = at if one.ended is None or one.ended > at else max(one.ended, one.began + MINIMUM_S)
                 usd += self.running(one, max(start, one.began), min(end, last))
         return usd
 
@@ -117,9 +115,10 @@ class Bill:
 
     def at_most(self, month: str, at: float, owed: int) -> float:
         """What the month costs if everything that runs or is owed is stopped now, as the documentation has it."""
-        live = sum(ON_DEMAND[one.kind] + DISK for one in self.spans if one.ended is None) * STOP_S / 3600
-        coming = owed * ((DEAREST + DISK) * STOP_S / 3600 + self.per_boot)
-        return self.at_least(month, at) + fixed(bounds(month)[1] - at, FIXED - self.stopped) + live + coming
+        launched = (DEAREST + DISK) * STOP_S / 3600 + self.per_boot
+        live = [(ON_DEMAND[one.kind] + DISK) * STOP_S / 3600 + launched for one in self.spans if one.ended is None]
+        rest = fixed(bounds(month)[1] - at, FIXED - self.stopped)
+        return self.at_least(month, at) + rest + sum(live) + owed * 2 * launched
 
 
 class PromiseError(AssertionError):

@@ -85,7 +85,7 @@ class Events(Fleet):
     def replace(self, index: int) -> None:
         """A group replaces an instance that fails its health check: it drains, another one is launched."""
         if mine := self.serving():
-            one, mine[index].replaced_at = mine[index].one, self.at
+            one = mine[index].one
             one.state = "Terminating:Wait"
             self.world.told(one.group, f"Terminating EC2 instance: {one.id}", "InProgress", "a health check")
 

@@ -36,7 +36,6 @@ class Node:
     completed: float = 0.0
     closed: bool = False  # its end was told
     seen: bool = False  # a complete tick has seen its end
-    replaced_at: float = 0.0  # by its group, for its health
 
 
 class Fleet:
@@ -206,14 +205,13 @@ class Fleet:
             node.completed += done / len(serving)
         self.backlog -= done
         self.bill.jobs[month_of(self.at)] = self.bill.jobs.get(month_of(self.at), 0.0) + done
+        self.report()  # a node that leaves has told what it did
 
     def _excuse(self, begin: float, end: float) -> None:
-        silent = max(begin, self.accepted_at + STOP_S)
-        for node in self.live():
-            if node.replaced_at > self.accepted_at:
+        begin = max(begin, self.accepted_at + STOP_S)
+        for node in self.live() if end > begin else ():
+            if node.hung:
                 self.promise.excuse(node.span, begin, end)
-            elif node.hung and end > silent:
-                self.promise.excuse(node.span, silent, end)
 
     def report(self) -> None:
         """What the nodes and the queue say now."""

@@ -175,7 +175,7 @@ class Life(Events):
         spent = row["spent_usd"] - record.get("job_usd", 0.0)
         waiting = max(0.0, self.world.row(CONTROL, "budget")["spent_usd"] - row["spent_usd"])  # for a spot price
         least = self.bill.of(month, min(float(row["at"]), frame.began))  # a late run knows what waits up to its moment
-        if spent + waiting < least - self._between(month) - 1e-6:
+        if spent + waiting < least - self._between(month) - self._unlisted(frame.began) - 1e-6:
             self.promise.breaks(f"the ledger holds ${spent:.6f} + ${waiting:.6f}, the bill is ${least:.6f}")
         metered = spent - record["raised_usd"]
         bill -= self.bill.past if month == month_of(self.bill.since) else 0.0
@@ -190,6 +190,11 @@ class Life(Events):
             self.promise.known(self.at, self.owed(), float(reserved))
         if not self.latched:
             self.accepted_at = frame.began
+
+    def _unlisted(self, at: float) -> float:
+        """What instances have cost that EC2 does not show yet."""
+        new = [node.span for node in self.live() if node.span.began is not None and at - node.one.launched < self.lag_s]
+        return sum(self.bill.per_boot + self.bill.running(one, one.began or at, at) for one in new)
 
     def _between(self, month: str) -> float:
         """What of this month's bill may be in the ledger of the month before, which may count from the launch on: boots

@@ -57,7 +57,7 @@ CAP = 4
 
 def least_usd(per_boot: float) -> float:
     """The least budget that settings admit."""
-    return FIXED + max(DEAREST + DISK, CAP * ((DEAREST + DISK) * STOP_S / 3600 + per_boot))
+    return FIXED + max(DEAREST + DISK, CAP * (2 * (DEAREST + DISK) * STOP_S / 3600 + per_boot))
 
 
 def _set(**values: Any) -> Callable[[Life], None]:
@@ -74,16 +74,9 @@ def _edge(left: float) -> Callable[[Life], None]:
     return edit
 
 
-def launch_dear(life: Life) -> None:
-    """From now on the dear type is launched, but not in the place of a cheap one: what is committed for an instance is
-    at the price of its own type, for its replacement too."""
-    if all(node.one.type == "g6.4xlarge" for node in life.live()):
-        life.kind = "g6.4xlarge"
-
-
 def make_dear(life: Life) -> None:
     """From now on everything costs as much, and takes as long, as it may."""
-    launch_dear(life)
+    life.kind = "g6.4xlarge"
     life.job_s, life.slow_s = 290.0, 110.0
     life.spot_price(1.0)
 
@@ -92,13 +85,14 @@ AWS: dict[str, Callable[[Life], Any]] = {
     "takes a spot instance": lambda life: life.interrupt(0),
     "takes all spot instances": lambda life: [life.interrupt(0) for _ in life.serving()],
     "replaces an instance": lambda life: life.replace(0),
+    "replaces all instances": lambda life: [life.replace(0) for _ in life.serving()],
     "lets an instance hang": lambda life: life.hang(0),
     "lets a worker hang": lambda life: life.hang(-1, speaks=True),
     "suspends nothing": lambda life: setattr(life.world, "suspends", False),
     "suspends again": lambda life: setattr(life.world, "suspends", True),
     "has no capacity": lambda life: setattr(life.world, "delivers", False),
     "has capacity": lambda life: setattr(life.world, "delivers", True),
-    "launches the dear type": launch_dear,
+    "launches the dear type": _set(kind="g6.4xlarge"),
     "asks 30 % for spot": lambda life: life.spot_price(0.3),
     "asks 100 % for spot": lambda life: life.spot_price(1.0),
     "suspends spot": lambda life: life.suspend_by_aws(SPOT_GROUP),
@@ -202,7 +196,7 @@ class GuardMachine(RuleBasedStateMachine):
         minutes=st.sampled_from([0, 5, 7, 12]),
         famine=st.booleans(),
         looks=st.sampled_from([0, 1, 3]),
-        first=st.sampled_from([None, "takes all spot instances"]),
+        first=st.sampled_from([None, "takes all spot instances", "replaces an instance", "replaces all instances"]),
         silence=st.sampled_from([STOP_S, STOP_S, 400.0]),
         script=SCRIPTS,
     )

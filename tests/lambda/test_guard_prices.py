@@ -63,7 +63,7 @@ def test_a_price_list_of_more_than_400_days_ago_is_trusted_no_more(world: World,
     assert hour_of(world, pricing, "g6.xlarge") == pytest.approx(4.5)
     assert doubtful(world) == [2.0, 2.0], "said from the first tick on, whatever runs"
     launch = world.row(CONTROL, "budget")["launch_usd"]
-    assert launch == pytest.approx(2 * 0.05 + 4.51 * 1650 / 3600), "launches are admitted at that price too"
+    assert launch == pytest.approx(2 * 0.05 + 4.51 * (600 + 2 * 1050) / 3600), "launches are admitted at that price too"
 
 
 def test_a_price_list_of_exactly_400_days_ago_still_holds(world: World, pricing: Functions) -> None:
