@@ -117,8 +117,8 @@ def _belongs(one: Running, start: float, at: float) -> bool:
 
 
 def _payable(before: Paid, over: bool, last: float, at: float, end: float) -> float:
-    """Up to when an instance is to be paid that was seen until ``last``, within the month. One that is over has a minute
-    at least, unless it was paid as such."""
+    """Up to when an instance is to be paid that was seen until ``last``, within the month. One that is over costs a
+    minute at least, unless it was paid as such."""
     if before.ended and over:
         return before.until
     least = before.launched_at + MINIMUM_S if over else 0.0
