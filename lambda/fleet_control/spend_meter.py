@@ -86,12 +86,12 @@ def _charge(
             rate = current if before.unpriced else max(before.usd_per_hour, current)
             before = replace(before, usd_per_hour=current, most_usd_per_hour=most, unpriced=False)
         gone_at = ends.get(name) if one is None else one.ended_at
-        over = one is None or gone_at is not None
+        over = gone_at is not None or (one is None and not late)  # a late tick knows no better
         until = _payable(before, over, now if gone_at is None else min(gone_at, now), at, end)
         hours = (until - before.until) / 3600
         by_pool[before.spot] += hours * rate
         disk_usd += hours * before.disk_usd_per_hour
-        ended = over if now <= at and not late else before.ended  # a late tick knows no better
+        ended = over if now <= at and not late else before.ended
         paid[name] = replace(before, until=until, unpriced=False, ended=ended)
         if one is None and at - until > FORGET_S:
             del paid[name]

@@ -171,7 +171,7 @@ class Life(Events):
                 node.seen = True
                 self.exact &= frame.began - node.one.ended <= LISTED_S  # else its type is not known any more
         row = self.world.row(CONTROL, f"ledger#{month}")
-        record, bill = json.loads(row["record"]), self.bill.of(month, float(row["at"]))
+        record, bill = json.loads(row["record"]), self.bill.of(month, float(row["at"]), whole=True)
         spent = row["spent_usd"] - record.get("job_usd", 0.0)
         waiting = max(0.0, self.world.row(CONTROL, "budget")["spent_usd"] - row["spent_usd"])  # for a spot price
         least = self.bill.of(month, min(float(row["at"]), frame.began))  # a late run knows what waits up to its moment

@@ -17,7 +17,7 @@ from fleet_control.aws import accounting, runtime, scale_to_zero, stop
 from fleet_control.aws.tick import Tick
 from fleet_control.spend_law import Latch, Situation
 from fleet_control.spend_ledger import Ledger
-from fleet_control.spend_prices import Running
+from fleet_control.spend_prices import Prices, Running
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -308,7 +308,8 @@ def test_the_promise_holds_whatever_happens_in_whatever_order() -> None:
 
 @pytest.mark.long
 def test_the_promise_holds_over_many_more_lives() -> None:
-    search(250, 40)
+    """The same lives each time: a proof that fails is to be the fault of the change. `search(300, 40)` plays others."""
+    search(250, 40, derandomize=True)
 
 
 def dear_evening(monkeypatch: pytest.MonkeyPatch) -> Life:
@@ -376,6 +377,16 @@ def what_is_suspended_is_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stop, "record_suspended", lambda *_: True)
 
 
+def no_replacement_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    law = accounting.committed_usd
+
+    def half(instances: list[Running], owed: list[tuple[int, float, float]], prices: Prices, at: float) -> float:
+        rest_of_month = law((), (), prices, at)
+        return rest_of_month + (law(instances, owed, prices, at) - rest_of_month) / 2
+
+    monkeypatch.setattr(accounting, "committed_usd", half)
+
+
 def a_stop_extends_the_allowance(monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out = scale_to_zero._stop
 
@@ -393,6 +404,7 @@ def a_stop_extends_the_allowance(monkeypatch: pytest.MonkeyPatch) -> None:
         (a_manual_stop_ends_with_its_month, "cleared the latch"),
         (what_has_ended_is_not_charged, "the (ledger|meter)|ledger#"),
         (what_is_suspended_is_not_noted, "is suspended without a latch"),
+        (no_replacement_is_committed, "over; budget"),
         (a_stop_extends_the_allowance, "of a fleet that is stopped may run on"),
     ],
 )
