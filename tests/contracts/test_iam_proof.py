@@ -290,6 +290,7 @@ def without(stage: Stage, role: str, sid: str) -> Iterator[None]:
         iam.put_role_policy(**names, PolicyDocument=json.dumps(before))
 
 
+@pytest.mark.long
 def test_each_role_holds_what_runs_needs_and_no_more(subtests: pytest.Subtests) -> None:
     """Without exception: what docker (the image), Lambda (log lines, failed events) and SNS (the key) need of a role is
     asked for on its behalf, as on AWS."""

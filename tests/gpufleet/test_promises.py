@@ -169,6 +169,7 @@ SABOTAGES = {
 
 
 @pytest.mark.parametrize("name", SABOTAGES)
+@pytest.mark.long
 def test_sabotage_breaks_the_promise_it_concerns_and_no_other(name: str) -> None:
     sabotage = SABOTAGES[name]
     only = frozenset({"provision", sabotage.step})

@@ -225,6 +225,7 @@ def one_reserved(stage: Stage, instance_type: str, zone: str) -> dict[str, Any]:
     return {"id": made["CapacityReservationId"], "instanceType": instance_type, "instances": 1}
 
 
+@pytest.mark.long
 def test_the_guard_charges_what_is_reserved_all_the_time_and_what_runs_in_it_once() -> None:
     """The program as deployed, its meter against the bill: one instance in the reservation, one beside it."""
     with Stage(ROOT, "dev", {}, "us-east-1", seed=1) as stage:
