@@ -290,6 +290,12 @@ def stopping_usd(settings: Settings) -> float:
     return hourly * hours + cap * boot
 
 
+def least_budget_usd(settings: Settings) -> float:
+    """The least monthly budget that the settings accept, in USD: what a month costs if nothing runs, and one hour of
+    the dearest type or a stop of the whole cap, whichever is more."""
+    return idle_usd_per_month(settings) + max(dearest_usd_per_hour(settings), stopping_usd(settings))
+
+
 def days_at_full_load(settings: Settings) -> float:
     """How many days of a month the budget lasts at full load; 31 if it outlasts the longest month."""
     for_gpus = settings.monthly_budget_usd - idle_usd_per_month(settings)

@@ -172,7 +172,7 @@ def budget_pays_for_something(s: Any) -> Iterator[Fault]:
     fixed, hour, stopping = costs.fixed_usd_of(s), costs.dearest_usd_per_hour(s), costs.stopping_usd(s)
     reserved = costs.reserved_usd_per_month(s.capacity_reservation, s.region)
     name, _ = catalog.dearest(s.gpu_instance_types, s.region)
-    least = fixed + reserved + max(hour, stopping)
+    least = costs.least_budget_usd(s)
     if s.monthly_budget_usd < least:
         held = f", {reserved:.2f} of reserved capacity" if reserved else ""
         for_gpus = f"one hour of {name}"

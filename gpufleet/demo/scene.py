@@ -225,7 +225,7 @@ def small_budget(scene: Scene, figures: dict[str, float]) -> float:
     the least that the settings accept, if that is more."""
     settings = scene.settings
     fleet = settings.max_gpu_instances * figures["launch_usd"]
-    least = costs.idle_usd_per_month(settings) + costs.dearest_usd_per_hour(settings)
+    least = costs.least_budget_usd(settings)
     return math.ceil(100 * max(least, figures["spent_usd"] + figures["committed_usd"] + 1.1 * fleet)) / 100
 
 
