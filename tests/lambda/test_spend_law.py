@@ -247,6 +247,23 @@ def test_committed_counts_what_is_owed_and_the_rest_of_the_month() -> None:
     assert committed_usd([unlisted], [], PRICES, at) == pytest.approx(2 * 1.861 * 1050 / 3600 + 0.05 + 36 * 360 / 744)
 
 
+def test_spot_that_nobody_remembers_any_more_is_paid_at_the_on_demand_price() -> None:
+    one, cheap = replace(node("i-1", NOV), spot=True), replace(PRICES, spot={("g5.xlarge", "us-east-1a"): 0.4})
+    seen = meter(opened(NOV), [one], cheap, NOV + HOUR)[-1]
+    assert seen.spot_usd == pytest.approx(0.4)
+    vanished = meter(seen, [], cheap, NOV + 2 * HOUR)[-1]
+    assert vanished.spot_usd == pytest.approx(0.4 + 1.006)
+
+
+def test_a_minute_is_charged_when_it_is_known_to_be_over_and_by_no_late_tick() -> None:
+    one = node("i-1", NOV)
+    seen = meter(opened(NOV), [one], PRICES, NOV + 20)[-1]
+    assert seen.instance_usd == pytest.approx(20 * 1.006 / 3600)
+    assert meter(seen, [], PRICES, NOV + 10)[-1].instance_usd == seen.instance_usd, "late: it had not looked yet"
+    ended = meter(seen, [replace(one, ended_at=NOV + 30)], PRICES, NOV + 40)[-1]
+    assert ended.instance_usd == pytest.approx(60 * 1.006 / 3600)
+
+
 def test_another_source_only_raises_the_ledger_of_its_month() -> None:
     ledger = meter(opened(NOV), [node("i-1", NOV)], PRICES, NOV + HOUR)[-1]
     assert raise_to(ledger, 0.5, "2026-11") == ledger
