@@ -53,6 +53,7 @@ OUTAGES = [
 ]  # fmt: skip
 MESSAGES: list[Any] = [None, {"Records": [None]}, "nonsense", 7, [], {"Records": [{"Sns": {"Message": "{"}}]}]
 CAP = 4
+REPLACED = ("now", "sleep", "client", "log", "environ")  # of the functions' runtime
 
 
 def least_usd(per_boot: float) -> float:
@@ -126,7 +127,7 @@ PEOPLE: dict[str, Callable[[Life], None]] = {
 class GuardMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.before = {name: getattr(runtime, name) for name in ("now", "sleep", "client", "log", "environ")}
+        self.before = {name: getattr(runtime, name) for name in REPLACED}
         self._life: Life | None = None
 
     @property
@@ -312,10 +313,15 @@ def test_the_promise_holds_over_many_more_lives() -> None:
     search(250, 40, derandomize=True)
 
 
+def put_back_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A life puts its world in the place of the functions' runtime."""
+    for name in REPLACED:
+        monkeypatch.setattr(runtime, name, getattr(runtime, name))
+
+
 def dear_evening(monkeypatch: pytest.MonkeyPatch) -> Life:
     """Full load at the dearest price, by workers that take longer to leave than they may, until the budget is gone."""
-    for name in ("now", "sleep", "client", "log", "environ"):
-        monkeypatch.setattr(runtime, name, getattr(runtime, name))  # put back afterwards
+    put_back_afterwards(monkeypatch)
     life = Life(datetime(2026, 12, 31, 18, tzinfo=UTC).timestamp(), room=30.0, edge=3.0, per_boot=0.0225)
     life.install()
     life.kind, life.job_s = "g6.4xlarge", 290.0
@@ -340,8 +346,7 @@ def test_if_nothing_were_committed_it_would_not(monkeypatch: pytest.MonkeyPatch)
 def test_a_resume_in_the_middle_of_a_stop_leaves_no_group_suspended(monkeypatch: pytest.MonkeyPatch, then: str) -> None:
     """At each call of the guard's first run of a stop somebody resumes, the controller runs, and the guard's run is cut
     a call later, or its next call fails. What is suspended by then is not all that will be."""
-    for name in ("now", "sleep", "client", "log", "environ"):
-        monkeypatch.setattr(runtime, name, getattr(runtime, name))  # put back afterwards
+    put_back_afterwards(monkeypatch)
     for number in itertools.count(1):
         life = Life(STARTS[0].timestamp(), room=30.0, edge=6.0, per_boot=0.0225)
         life.install()
