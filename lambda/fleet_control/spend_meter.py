@@ -86,12 +86,15 @@ def _charge(
             rate = current if before.unpriced else max(before.usd_per_hour, current)
             before = replace(before, usd_per_hour=current, most_usd_per_hour=most, unpriced=False)
         gone_at = ends.get(name) if one is None else one.ended_at
-        over = gone_at is not None or (one is None and not late)  # a late tick knows no better
-        until = _payable(before, over, now if gone_at is None else min(gone_at, now), at, end)
+        # A late tick does not end what it misses; what was ended stays so unless it is there again.
+        over = gone_at is not None or (one is None and (before.ended or not late))
+        until = _payable(before, over, at if gone_at is None else gone_at, end)
         hours = (until - before.until) / 3600
         by_pool[before.spot] += hours * rate
         disk_usd += hours * before.disk_usd_per_hour
-        ended = over if now <= at and not late else before.ended
+        # What ended after the month, though its last tick began before, is the next month's to end.
+        final = now <= at and not late and (gone_at is None or gone_at <= end)
+        ended = over if final else before.ended
         paid[name] = replace(before, until=until, unpriced=False, ended=ended)
         if one is None and at - until > FORGET_S:
             del paid[name]
@@ -116,13 +119,13 @@ def _belongs(one: Running, start: float, at: float) -> bool:
     return one.launched_at < at and not over
 
 
-def _payable(before: Paid, over: bool, last: float, at: float, end: float) -> float:
+def _payable(before: Paid, over: bool, last: float, end: float) -> float:
     """Up to when an instance is to be paid that was seen until ``last``, within the month. One that is over costs a
     minute at least, unless it was paid as such."""
     if before.ended and over:
         return before.until
     least = before.launched_at + MINIMUM_S if over else 0.0
-    return max(before.until, min(max(min(last, at), least), end))
+    return max(before.until, min(max(last, least), end))
 
 
 def counted(ledger: Ledger, usd: float, to: float) -> Ledger:

@@ -90,7 +90,8 @@ class Bill:
     jobs: dict[str, float] = field(default_factory=dict)
 
     def of(self, month: str, at: float, whole: bool = False) -> float:
-        """Dollars of a month up to ``at``, jobs apart; ``whole``: with the first minute of what runs."""
+        """Dollars of a month up to ``at``, jobs apart; ``whole``: with the first minute of what runs, and all of
+        what has ended since."""
         start, end = bounds(month)
         until, begin = min(at, end), max(start, self.since)
         usd = self.fixed.integral(begin, until) / (744 * 3600) + (self.past if month == month_of(self.since) else 0.0)
@@ -98,7 +99,8 @@ class Bill:
             if one.began is not None and one.began < until:
                 usd += self.per_boot if one.began >= start else 0.0
                 over = one.ended is not None and one.ended <= at
-                last = max(min(one.ended or at, at), one.began + MINIMUM_S if over or whole else 0.0)
+                seen = at if one.ended is None else one.ended if whole else min(one.ended, at)
+                last = max(seen, one.began + MINIMUM_S if over or whole else 0.0)
                 usd += self.running(one, max(start, one.began), min(end, last))
         return usd
 

@@ -168,7 +168,7 @@ class Life(Events):
         month = month_of(frame.began)
         for node in self.nodes.values():
             if node.one.ended is not None and not node.seen:
-                node.seen = True
+                node.seen, node.span.ended = True, node.one.ended
                 self.exact &= frame.began - node.one.ended <= LISTED_S  # else its type is not known any more
         row = self.world.row(CONTROL, f"ledger#{month}")
         record, bill = json.loads(row["record"]), self.bill.of(month, float(row["at"]), whole=True)

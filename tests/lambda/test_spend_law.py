@@ -34,34 +34,35 @@ def listed(lives: list[tuple[float, float]], at: float) -> list[Running]:
 
 
 lives_of_instances = st.lists(st.tuples(st.floats(0, 40 * HOUR), st.floats(1, 20 * HOUR)), max_size=6)
-tick_times = st.lists(st.floats(0, 60 * HOUR), max_size=25)
+# When a tick begins, and how much later EC2 answers it: an hour only for ends to come in between often.
+tick_times = st.lists(st.tuples(st.floats(0, 60 * HOUR), st.sampled_from([0.0, 59.0, HOUR])), max_size=25)
 
 
 def _totals(ledgers: dict[str, Ledger]) -> dict[str, float]:
     return {month: ledger.spent_usd for month, ledger in ledgers.items()}
 
 
-def _run(start: float, lives: list[tuple[float, float]], ticks: list[float]) -> dict[str, Ledger]:
+def _run(start: float, lives: list[tuple[float, float]], ticks: list[tuple[float, float]]) -> dict[str, Ledger]:
     """Ledgers by month after ticks in any order (late ones included), with the rule of the store: the newest month."""
     newest, months = opened(start), {}
-    for at in ticks:
+    for at, slow in ticks:
         if at < month_bounds(newest.month)[0]:
             continue  # a run that is late by a month finds the newer ledger and its own clock before it
-        made = meter(newest, listed(lives, at), PRICES, at)
+        made = meter(newest, listed(lives, at + slow), PRICES, at)
         months.update({one.month: one for one in made})
         newest = Ledger.from_json(made[-1].to_json())
     return months
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(lives_of_instances, tick_times)
-def test_ticks_at_any_times_charge_the_same(lives: list[tuple[float, float]], ticks: list[float]) -> None:
-    """However often, late, doubled or seldom the guard runs, and over midnight of the first: the same dollars."""
+def test_ticks_at_any_times_charge_the_same(lives: list[tuple[float, float]], ticks: list[tuple[float, float]]) -> None:
+    """However often, late, slow, doubled or seldom the guard runs, and over midnight of the first: the same dollars."""
     start = DEC - 20 * HOUR
     lives = [(start + a, b) for a, b in lives]
-    end = start + 60 * HOUR
-    often = _run(start, lives, [start + t for t in ticks] + [end])
-    once = _run(start, lives, [end])
+    end = start + 61 * HOUR
+    often = _run(start, lives, [*((start + t, slow) for t, slow in ticks), (end, 0.0)])
+    once = _run(start, lives, [(end, 0.0)])
     assert _totals(often) == pytest.approx(_totals(once))
     minimum = sum(max(60.0, min(length, end - begun)) for begun, length in lives if begun < end)
     charged = sum(one.instance_usd for one in often.values())
@@ -111,7 +112,16 @@ def test_an_instance_missing_from_one_listing_loses_nothing() -> None:
 def test_a_late_tick_that_misses_an_instance_does_not_end_it() -> None:
     ledger = meter(opened(NOV), [node("i-1", NOV + HOUR)], PRICES, NOV + 2 * HOUR)[-1]
     late = meter(ledger, [], PRICES, NOV + HOUR)[-1]
-    assert meter(late, [], PRICES, NOV + 3 * HOUR)[-1].instance_usd == pytest.approx(2 * 1.006)
+    ended = meter(late, [], PRICES, NOV + 3 * HOUR)[-1]
+    assert ended.instance_usd == pytest.approx(2 * 1.006)
+
+
+def test_a_late_tick_does_not_charge_what_an_earlier_one_ended() -> None:
+    """By then EC2 lists it no more, and its end was forgotten once it was charged."""
+    seen = meter(opened(NOV), [node("i-1", NOV)], PRICES, NOV + HOUR)[-1]
+    ended = meter(seen, [], PRICES, NOV + 3 * HOUR, ends={"i-1": NOV + HOUR + 60})[-1]
+    late = meter(ended, [], PRICES, NOV + 3 * HOUR - 25)[-1]
+    assert late.instance_usd == ended.instance_usd == pytest.approx(1.006 * (1 + 1 / 60))
 
 
 def test_an_end_that_ec2_does_not_date_is_charged_once() -> None:
@@ -215,7 +225,7 @@ def test_a_reservation_of_an_unknown_type_costs_the_dearest() -> None:
 @settings(max_examples=100, deadline=None)
 @given(lives_of_instances, tick_times, st.sets(st.integers(0, 5)))
 def test_a_reservation_never_makes_a_month_cheaper_than_its_use(
-    lives: list[tuple[float, float]], ticks: list[float], here: set[int]
+    lives: list[tuple[float, float]], ticks: list[tuple[float, float]], here: set[int]
 ) -> None:
     """Its hours all the time, and what runs outside it on top, whenever the guard looks."""
     start, end = NOV, NOV + 60 * HOUR
@@ -226,7 +236,7 @@ def test_a_reservation_never_makes_a_month_cheaper_than_its_use(
         return [replace(one, reservation="cr-1" if int(one.id[2:]) in here else "") for one in listed(lives, at)]
 
     ledger = opened(start)
-    for at in [*sorted(start + t for t in ticks), end]:
+    for at in [*sorted(start + t for t, _ in ticks), end]:
         ledger = meter(ledger, seen(at), many, at)[-1]
     outside = [(a, b) for n, (a, b) in enumerate(lives) if n not in here]
     apart = sum(max(60.0, min(length, end - begun)) for begun, length in outside if begun < end) * 1.006 / HOUR
@@ -262,6 +272,19 @@ def test_a_minute_is_charged_when_it_is_known_to_be_over_and_by_no_late_tick() -
     assert meter(seen, [], PRICES, NOV + 10)[-1].instance_usd == seen.instance_usd, "late: it had not looked yet"
     ended = meter(seen, [replace(one, ended_at=NOV + 30)], PRICES, NOV + 40)[-1]
     assert ended.instance_usd == pytest.approx(60 * 1.006 / 3600)
+
+
+def test_what_ends_after_a_tick_began_is_charged_to_its_end_and_not_again() -> None:
+    """EC2 answers later than the tick began: by then the instance is gone, in the new month at that."""
+    begun = DEC - 20
+    for end in (DEC - 5, DEC + 5):
+        one = node("i-1", DEC - HOUR)
+        seen = meter(opened(DEC - HOUR), [one], PRICES, begun - 60)[-1]
+        november = meter(seen, [replace(one, ended_at=end)], PRICES, begun)[-1]
+        assert november.instance_usd == pytest.approx(1.006 * (min(end, DEC) - DEC + HOUR) / HOUR)
+        closed, december = meter(november, [replace(one, ended_at=end)], PRICES, DEC + 40)
+        assert closed.instance_usd == november.instance_usd
+        assert december.instance_usd == pytest.approx(1.006 * max(0.0, end - DEC) / HOUR)
 
 
 def test_another_source_only_raises_the_ledger_of_its_month() -> None:

@@ -39,7 +39,6 @@ class Control:
     ``completed``: running counts of completed jobs by fleet. ``notes``: of instances, by their events."""
 
     latch: Latch
-    suspended: Mapping[str, list[str]] | None
     budget: Mapping[str, Any]
     book: Book
     waiting: int | None
@@ -57,14 +56,14 @@ def read_control(table: str, fleets: Iterable[str], at: float) -> Control:
     scalers = {fleet: f"scaler#{fleet}" for fleet in fleets}
     rows = get(table, ["latch", "budget", month, witness.ROW, *scalers.values()])
     book = _book(rows[month]) if month in rows else _latest_book(table, at)
-    latch, suspended = latch_of(rows.get("latch", {}))
+    latch, _ = latch_of(rows.get("latch", {}))
     stored = {fleet: rows[name] for fleet, name in scalers.items() if "at" in rows.get(name, {})}
     fresh = [row for row in stored.values() if at - float(row["at"]) <= WAITING_FRESH_S]
     waiting = sum(int(row.get("waiting", 0)) for row in fresh) if fresh else None
     heard = {fleet: float(row["at"]) for fleet, row in stored.items()}
     completed = {fleet: float(row["completed"]) for fleet, row in stored.items() if "completed" in row}
     notes = witness.notes_of(rows.get(witness.ROW, {}))
-    return Control(latch, suspended, rows.get("budget", {}), book, waiting, heard, completed, notes)
+    return Control(latch, rows.get("budget", {}), book, waiting, heard, completed, notes)
 
 
 def _latest_book(table: str, at: float) -> Book:
@@ -115,8 +114,8 @@ def _put(table: str, book: Book) -> Book | None:
     return None
 
 
-def latch_of(row: Mapping[str, Any]) -> tuple[Latch, Mapping[str, list[str]] | None]:
-    """The latch row as the law's latch and the processes the guard suspended by group (None: never written)."""
+def latch_of(row: Mapping[str, Any]) -> tuple[Latch, Mapping[str, list[str]]]:
+    """The latch row as the law's latch and the processes the guard suspended by group."""
     latch = Latch(
         latched=bool(row.get("latched", False)),
         reason=str(row.get("reason", "")),
@@ -128,10 +127,10 @@ def latch_of(row: Mapping[str, Any]) -> tuple[Latch, Mapping[str, list[str]] | N
         extra_usd=float(row.get("extra_usd", 0)),
         extra_month=str(row.get("extra_month", "")),
     )
-    return latch, row.get("suspended")
+    return latch, row.get("suspended") or {}
 
 
-def read_latch(table: str) -> tuple[Latch, Mapping[str, list[str]] | None]:
+def read_latch(table: str) -> tuple[Latch, Mapping[str, list[str]]]:
     """The latch as it is now."""
     return latch_of(get(table, ["latch"]).get("latch", {}))
 
@@ -164,13 +163,12 @@ def save_latch(table: str, before: Latch, after: Latch, figures: Mapping[str, An
     return True
 
 
-def record_suspended(table: str, latch: Latch, group: str, processes: list[str], first: bool) -> bool:
-    """Notes what the guard is about to suspend, while ``latch`` still stands; False if it does not. ``first``: the row
-    has no list of groups yet."""
+def record_suspended(table: str, latch: Latch, group: str, processes: list[str]) -> bool:
+    """Notes what the guard is about to suspend, while ``latch`` still stands; False if it does not. A list of groups
+    that a run at the same time has begun is gone on with."""
     condition = "generation = :now AND latched = :stands"
     known = {"now": latch.generation, "stands": latch.latched}
-    if first and not _update(table, "latch", {"suspended": {}}, condition, known):
-        return False
+    _update(table, "latch", {"suspended": {}}, f"{condition} AND attribute_not_exists(suspended)", known)
     return _update(table, "latch", {"suspended." + group: processes}, condition, known)
 
 

@@ -69,5 +69,4 @@ def ended_at(reason: str, at: float) -> float:
     match = _ENDED.search(reason)
     if not match:
         return at
-    moment = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
-    return min(moment, at)
+    return datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()

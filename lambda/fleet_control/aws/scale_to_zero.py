@@ -102,7 +102,7 @@ def _stop(tick: Tick, latch: Latch, why: str) -> str:
     """Brings the fleets to zero, or sees that they are."""
     if tick.groups is None:
         return f"Nothing stopped: the groups could not be read; {why}"
-    stopping = Stopping(tick.config, latch, tick.control.suspended, tick.at)
+    stopping = Stopping(tick.config, latch, tick.at)
     try:
         stop(stopping, tick.groups)
         for fleet in tick.config.fleets:

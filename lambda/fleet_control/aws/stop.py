@@ -34,19 +34,20 @@ class SupersededError(RuntimeError):
 
 @dataclass
 class Stopping:
-    """One stop run: what it stands on, what it did, what went wrong (each fault leaves the other steps to go on)."""
+    """One stop run: what it stands on, what it did, what went wrong (each fault leaves the other steps to go on).
+    ``noted``: what the latch row says was suspended, by group, when the stop was begun."""
 
     config: GuardConfig
     latch: Latch
-    suspended: Mapping[str, list[str]] | None
     at: float
+    noted: Mapping[str, list[str]] = field(default_factory=dict)
     acts: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
 def stop(stopping: Stopping, groups: Mapping[str, Group]) -> None:
     """Stops every group of every fleet. Raises SupersededError if the latch no longer stands."""
-    current, _ = read_latch(stopping.config.control_table)
+    current, stopping.noted = read_latch(stopping.config.control_table)
     if not current.latched or current.generation != stopping.latch.generation:
         raise SupersededError(f"latch generation {stopping.latch.generation} -> {current.generation}")
     suspended: list[tuple[GuardedFleet, Group]] = []
@@ -90,22 +91,20 @@ def _empty(stopping: Stopping, fleet: GuardedFleet, group: Group) -> None:
 def _suspend(stopping: Stopping, group: Group) -> Group:
     """Suspends what is not suspended yet, noted in the latch row first; answers the group as it reads back."""
     missing = [one for one in STOP_PROCESSES if one not in group.suspended]
-    before = (stopping.suspended or {}).get(group.name)
+    before = stopping.noted.get(group.name)
     if not missing and before is not None:
         return group
-    table, first = stopping.config.control_table, stopping.suspended is None
-    noted = sorted({*(before or ()), *missing})
-    if not record_suspended(table, stopping.latch, group.name, noted, first):
+    table, noted = stopping.config.control_table, sorted({*(before or ()), *missing})
+    if not record_suspended(table, stopping.latch, group.name, noted):
         raise SupersededError(f"latch generation {stopping.latch.generation} no longer stands")
-    stopping.suspended = {**(stopping.suspended or {}), group.name: noted}
     if not missing:
         return group
     client = runtime.client("autoscaling")
     client.suspend_processes(AutoScalingGroupName=group.name, ScalingProcesses=missing)
     stopping.acts.append(f"suspend {group.name}: {', '.join(missing)}")
-    current, suspended = read_latch(table)
+    current, _ = read_latch(table)
     if not current.latched:  # resumed in this very moment: leave the note from which the controller resumes the group
-        record_suspended(table, current, group.name, noted, suspended is None)
+        record_suspended(table, current, group.name, noted)
         raise SupersededError(f"resumed meanwhile (generation {current.generation})")
     return describe(client, [group.name]).get(group.name, replace(group, suspended=frozenset()))
 
