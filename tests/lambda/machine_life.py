@@ -125,7 +125,8 @@ class Life(Events):
         return self.run("controller", lambda: self.functions.controller(14 + 10.0 * looks), script)
 
     def deliver(self, event: dict[str, Any]) -> None:
-        self.run("guard", lambda: self.functions.guard(event), tick=False)
+        noted = self.run("guard", lambda: self.functions.guard(event), tick=False)
+        self.exact &= isinstance(noted, str)  # else it may be charged from its launch on
 
     def alert(self, figure: float, event: Any = None, script: Iterable[tuple[int, str]] = ()) -> Any:
         self.world.budget = (f"{figure:.6f}", datetime(2026, 2, 1, tzinfo=UTC))
@@ -168,18 +169,21 @@ class Life(Events):
         month = month_of(frame.began)
         for node in self.nodes.values():
             if node.one.ended is not None and not node.seen:
-                node.seen, node.span.ended = True, node.one.ended
+                node.seen = True
                 self.exact &= frame.began - node.one.ended <= LISTED_S  # else its type is not known any more
         row = self.world.row(CONTROL, f"ledger#{month}")
-        record, bill = json.loads(row["record"]), self.bill.of(month, float(row["at"]), whole=True)
+        record = json.loads(row["record"])
         spent = row["spent_usd"] - record.get("job_usd", 0.0)
         waiting = max(0.0, self.world.row(CONTROL, "budget")["spent_usd"] - row["spent_usd"])  # for a spot price
         least = self.bill.of(month, min(float(row["at"]), frame.began))  # a late run knows what waits up to its moment
         if spent + waiting < least - self._between(month) - self._unlisted(frame.began) - 1e-6:
             self.promise.breaks(f"the ledger holds ${spent:.6f} + ${waiting:.6f}, the bill is ${least:.6f}")
         metered = spent - record["raised_usd"]
+        for node in self.nodes.values():  # what ended meanwhile, the tick may have charged to its end
+            node.span.ended = node.one.ended
+        bill = self.bill.of(month, float(row["at"]), whole=True)
         bill -= self.bill.past if month == month_of(self.bill.since) else 0.0
-        if self.decided_at >= self.ticked_at:  # the time since the tick before is charged as of a fleet that runs
+        if self.decided_at + 60 >= self.ticked_at:  # the time since the tick before is charged as of a working fleet
             self.slack += fixed(frame.began - self.ticked_at, FIXED - self.bill.stopped)
         self.ticked_at = frame.began
         disks = len(self.bill.spans) * DISK / 60  # up to a minute before an instance runs and after it ended

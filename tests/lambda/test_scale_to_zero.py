@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -226,6 +227,22 @@ def test_a_group_that_fails_does_not_keep_the_other_from_stopping(world: World, 
     with pytest.raises(GuardError, match=f"group {SPOT_GROUP} not found"):
         functions.guard()
     assert world.groups[ON_DEMAND_GROUP].desired == 0
+
+
+def test_a_stopped_fleet_costs_less_once_it_is_sure_that_all_know_of_the_stop(
+    world: World, functions: Functions
+) -> None:
+    """A latch may be written a minute after its moment, and controllers look on until their next run."""
+    functions.guard_config["stopped_usd_per_month"] = 18.6
+    functions.guard()
+    world.put(CONTROL, pk="latch", latched=True, reason="manual", generation=1, at=world.at + 30, month="2026-11")
+    spent = []
+    for _ in range(5):
+        world.at += 60
+        functions.guard()
+        spent.append(world.row(CONTROL, "ledger#2026-11")["spent_usd"])
+    hourly = [(after - before) * 60 for before, after in itertools.pairwise([0.0, *spent])]
+    assert hourly == pytest.approx([0.05, 0.05, 0.025, 0.025, 0.025])
 
 
 def test_manual_stop_is_carried_out_and_kept(world: World, functions: Functions) -> None:

@@ -19,6 +19,9 @@ from .tick import Tick
 
 # A meter that charged less than Cost Explorer by more than this has lost sight of something: people are told.
 TOLD_ERROR = 0.02
+# A run of the guard writes the latch a minute after the moment it writes there at most (its timeout), and controllers
+# look on until their next run: until then the fixed costs are those of a fleet that works.
+WRITTEN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def _charged(tick: Tick) -> Book | None:
     paid_to = [before.ledger.instances[one.id].until for one in unpaid if one.id in before.ledger.instances]
     spot = spot_prices(unpaid, before.spot, min([last, *paid_to]), tick.at)
     gpus = gpu_counts(config, kinds, before.gpus)
-    money = prices(config, spot, gpus, tick.at, stopped=latch.latched and latch.at <= last)
+    money = prices(config, spot, gpus, tick.at, stopped=latch.latched and latch.at + WRITTEN_S <= last)
     ledgers = meter(before.ledger, census.instances, money, tick.at, census.ends, control.completed)
     newest = ledgers[-1]
     if nat.due(config, newest, tick.at):
