@@ -36,6 +36,7 @@ class Node:
     completed: float = 0.0
     closed: bool = False  # its end was told
     seen: bool = False  # a complete tick has seen its end
+    successor: bool = False  # of one that AWS took
 
 
 class Fleet:
@@ -55,6 +56,7 @@ class Fleet:
         self.events = "at once"
         self.mail: list[tuple[float, dict[str, Any]]] = []
         self.accepted_at = 0.0  # of the last complete tick that left the fleet running
+        self.taken: dict[str, int] = {}  # by AWS and not replaced yet, by group
         self.exact = True  # nothing has happened in this month that the meter may charge too much for, but
         self.slack = 0.0  # for these dollars
 
@@ -68,15 +70,22 @@ class Fleet:
     def serving(self) -> list[Node]:
         return [node for node in self.live() if node.one.state == "InService"]
 
+    def takeable(self) -> list[Node]:
+        """What AWS may take or replace: no successor that the guard has not seen (docs/budget.md: not covered)."""
+        return [node for node in self.serving() if not (node.successor and node.one.launched > self.accepted_at)]
+
     def owed(self) -> int:
         return sum(max(0, group.desired - self.world.present(name)) for name, group in self.world.groups.items())
 
     def launched(self, one: FakeInstance) -> None:
         span = Span(one.type, one.spot)
         self.bill.spans.append(span)
-        self.nodes[one.id] = Node(one, span, one.template not in self.broken, self.pending_s)
+        node = self.nodes[one.id] = Node(one, span, one.template not in self.broken, self.pending_s)
+        if self.taken.get(one.group):
+            self.taken[one.group] -= 1
+            node.successor = True
         if not self.pending_s:
-            self._runs(self.nodes[one.id])
+            self._runs(node)
 
     # --- the clock --------------------------------------------------------------------------------------------------
     def pass_time(self, seconds: float) -> None:

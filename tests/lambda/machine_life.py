@@ -184,8 +184,8 @@ class Life(Events):
         bill = self.bill.of(month, float(row["at"]), whole=True)
         bill -= self.bill.past if month == month_of(self.bill.since) else 0.0
         if self.decided_at + 60 >= self.ticked_at:  # the time since the tick before is charged as of a working fleet
-            self.slack += fixed(frame.began - self.ticked_at, FIXED - self.bill.stopped)
-        self.ticked_at = frame.began
+            self.slack += fixed(max(0.0, frame.began - self.ticked_at), FIXED - self.bill.stopped)
+        self.ticked_at = max(self.ticked_at, frame.began)
         disks = len(self.bill.spans) * DISK / 60  # up to a minute before an instance runs and after it ended
         if self.exact and metered > bill * 1.01 + self.slack + disks:
             self.promise.breaks(f"the meter is at ${metered:.6f}, the bill is ${bill:.6f}")
