@@ -97,9 +97,13 @@ def ended(pid: int) -> Callable[[], bool]:
             os.kill(pid, 0)
         except ProcessLookupError:
             return True
-        # A process that ended under an init that never asks for it stays as a zombie.
-        status = Path(f"/proc/{pid}/stat")
-        return status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z"
+        # A process that ended under an init that never asks for it stays as a zombie; with threads that are still
+        # ending it has its files, and its lock.
+        status, threads = Path(f"/proc/{pid}/stat"), Path(f"/proc/{pid}/task")
+        try:
+            return status.read_text().rpartition(")")[2].split()[0] == "Z" and len(list(threads.iterdir())) == 1
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # asked for in this moment: the next look is told so
 
     return gone
 
