@@ -80,14 +80,14 @@ class Events(Fleet):
         """AWS takes a spot instance back."""
         if mine := [node for node in self.takeable() if node.one.spot]:
             one = mine[index].one
-            self.taken[one.group] = self.taken.get(one.group, 0) + 1
+            self.taken[one.group] += 1
             self.world.leaves(one, f"Terminating EC2 instance: {one.id}", "SpotInstanceTermination")
 
     def replace(self, index: int) -> None:
         """A group replaces an instance that fails its health check: it drains, another one is launched."""
         if mine := self.takeable():
             one = mine[index].one
-            self.taken[one.group] = self.taken.get(one.group, 0) + 1
+            self.taken[one.group] += 1
             one.state = "Terminating:Wait"
             self.world.told(one.group, f"Terminating EC2 instance: {one.id}", "InProgress", "a health check")
 

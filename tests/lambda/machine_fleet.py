@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -56,7 +57,7 @@ class Fleet:
         self.events = "at once"
         self.mail: list[tuple[float, dict[str, Any]]] = []
         self.accepted_at = 0.0  # of the last complete tick that left the fleet running
-        self.taken: dict[str, int] = {}  # by AWS and not replaced yet, by group
+        self.taken: Counter[str] = Counter()  # by AWS and not replaced yet, by group
         self.exact = True  # nothing has happened in this month that the meter may charge too much for, but
         self.slack = 0.0  # for these dollars
 
@@ -81,7 +82,7 @@ class Fleet:
         span = Span(one.type, one.spot)
         self.bill.spans.append(span)
         node = self.nodes[one.id] = Node(one, span, one.template not in self.broken, self.pending_s)
-        if self.taken.get(one.group):
+        if self.taken[one.group]:
             self.taken[one.group] -= 1
             node.successor = True
         if not self.pending_s:
