@@ -9,7 +9,9 @@ from datetime import date
 
 import golden
 import pytest
+from fleet_control.aws import accounting
 from fleet_control.aws import config as functions
+from fleet_control.aws.controller import LAST_STOP_S
 from fleet_control.spend_prices import Reservation
 from harness import Graph
 from inference_worker import config as node
@@ -61,6 +63,12 @@ def test_prices_cover_every_type_of_the_fleet_and_the_dearest_is_dearest(stack, 
 def guard_of(graph: Graph) -> functions.GuardConfig:
     made = graph.named("inference-scale-to-zero", "lambda/function:")
     return functions.guard(made.inputs["environment"]["variables"])
+
+
+def test_a_run_of_the_guard_is_over_when_others_count_on_it(graph):
+    """The meter, for the latch to be written; the controller, for nothing to be suspended after a resume."""
+    timeout_s = graph("dev").named("inference-scale-to-zero", "lambda/function:").inputs["timeout"]
+    assert timeout_s <= accounting.WRITTEN_S < LAST_STOP_S
 
 
 def test_the_guard_is_told_whose_the_account_is_and_whether_to_ask_cost_explorer(graph):
